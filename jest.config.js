@@ -1,0 +1,22 @@
+// Three costs of test, told apart by the file's name: *.unit (nothing but code), *.int (a real PostgreSQL),
+// *.e2e (the whole system on real parts). Node strips the types itself, so nothing is transformed.
+const project = (name, extra) => ({
+  displayName: name,
+  testMatch: [`<rootDir>/test/**/*.${name}.test.ts`],
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: {},
+  moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],
+  ...extra,
+});
+
+export default {
+  projects: [
+    project('unit'),
+    project('int', {
+      globalSetup: '<rootDir>/test/support/postgres-setup.ts',
+      globalTeardown: '<rootDir>/test/support/postgres-teardown.ts',
+    }),
+    project('e2e'),
+  ],
+};
