@@ -1,0 +1,86 @@
+import { timingSafeEqual } from 'node:crypto';
+import { text } from 'co-body';
+import type { Context, Middleware } from 'koa';
+import { EVERYBODY, type ReceivedEvent, readEnvelope } from './cloud-event.ts';
+import type { Consumer, Inbox } from './inbox.ts';
+import type { Recorder } from './recorder.ts';
+
+/**
+ * Everything daprd understands as an answer, always given with 200. A missing or unknown status would be retried for ever, a 404 would
+ * drop the event. DROP is never answered: what cannot be handled is kept where operators see it.
+ */
+type Answer = { status: 'SUCCESS' | 'RETRY' };
+
+/** Who in this process hears a topic. */
+export interface Subscriber {
+  readonly consumers?: readonly Consumer[];
+  /** For topics of this process's own system: marks what came back. */
+  readonly recorder?: Recorder;
+}
+
+export interface SubscriptionOptions {
+  readonly appId: string;
+  /** What daprd sends as `dapr-api-token`; whoever does not is not our sidecar. */
+  readonly appToken: string;
+  /** By topic. The declarative subscriptions route a topic to `/events/<topic>`. */
+  readonly topics: Readonly<Record<string, Subscriber>>;
+  readonly inbox: Inbox;
+  /** Keeps a body that cannot be read as an event. */
+  readonly keepUnreadable: (raw: string, error: unknown) => Promise<void>;
+  readonly log: { warn(fields: object, message: string): void };
+}
+
+/** Larger than any message the outbox lets through. */
+const BODY_LIMIT = '4mb';
+
+/**
+ * The routes that daprd delivers to, `POST /events/<topic>`, as Koa middleware; everything else is passed on.
+ * SUCCESS means: every consumer has applied the event or keeps it in its table. RETRY means: the database could not be asked.
+ */
+export function daprSubscriptions(options: SubscriptionOptions): Middleware {
+  const expected = Buffer.from(options.appToken);
+  return async (ctx, next) => {
+    const topic = /^\/events\/([\w-]+)$/.exec(ctx.path)?.[1];
+    const subscriber = topic && ctx.method === 'POST' ? options.topics[topic] : undefined;
+    if (!subscriber) return next();
+    if (!isSidecar(ctx, expected)) return ctx.throw(401, 'Only the Dapr sidecar may deliver events');
+    ctx.status = 200;
+    ctx.body = await receive(ctx, subscriber, options);
+  };
+}
+
+function isSidecar(ctx: Context, expected: Buffer): boolean {
+  const given = Buffer.from(ctx.get('dapr-api-token'));
+  return given.length === expected.length && timingSafeEqual(given, expected);
+}
+
+async function receive(ctx: Context, subscriber: Subscriber, options: SubscriptionOptions): Promise<Answer> {
+  const raw = await text(ctx, { limit: BODY_LIMIT });
+  try {
+    const event = read(raw);
+    if ('error' in event) await options.keepUnreadable(raw, event.error);
+    else await handOut(event, subscriber, options);
+    return { status: 'SUCCESS' };
+  } catch (error) {
+    options.log.warn({ err: error, path: ctx.path }, 'could not note a delivery: the broker is to bring it again');
+    return { status: 'RETRY' };
+  }
+}
+
+function read(raw: string): ReceivedEvent | { error: unknown } {
+  try {
+    return readEnvelope(JSON.parse(raw));
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** One delivery, several consumers: each in a transaction of its own, none held up by another's failure. */
+async function handOut(event: ReceivedEvent, { consumers = [], recorder }: Subscriber, { appId, inbox }: SubscriptionOptions) {
+  // A message for one subscriber only leaves no trace with the others; that it came back is true all the same.
+  const forUs = event.target === EVERYBODY || event.target === appId;
+  const deliveries = forUs ? consumers.map((consumer) => inbox.deliver(consumer, event)) : [];
+  const outcomes = await Promise.allSettled([recorder?.cameBack(event.messageId), ...deliveries]);
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failed) throw failed.reason;
+}

@@ -1,0 +1,154 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import type { Keyring } from './keyring.ts';
+import { array, execute } from './sql.ts';
+
+/** A fact and how far it has come, as operators see it. Of another system's fact only what this system did with it. */
+export interface Journey {
+  readonly id: string;
+  readonly type?: string;
+  readonly aggregateType?: string;
+  readonly aggregateId?: string;
+  readonly sequence?: number;
+  readonly committedAt?: string;
+  readonly channel?: string;
+  readonly requestedBy?: string;
+  readonly reason?: string;
+  readonly traceparent?: string;
+  /** The attribute types. Values are for consumers only. */
+  readonly attributes?: readonly string[];
+  readonly messages: readonly Message[];
+  readonly handledBy: readonly { consumer: string; at: string }[];
+  readonly kept: readonly KeptDelivery[];
+}
+
+export interface Message {
+  readonly id: string;
+  readonly channel: string;
+  readonly topic: string;
+  readonly target: string;
+  readonly createdAt: string;
+  readonly relayedAt: string | null;
+  readonly publishedAt: string | null;
+  readonly attempts: number;
+  readonly lastError: string | null;
+}
+
+export interface KeptDelivery {
+  readonly consumer: string;
+  readonly eventId: string;
+  readonly eventType: string | null;
+  readonly aggregateId: string | null;
+  readonly sequence: number | null;
+  readonly state: string;
+  readonly attempts: number;
+  readonly nextAttemptAt: string | null;
+  readonly lastError: string | null;
+  readonly receivedAt: string;
+}
+
+/** The journey of one fact; undefined when this system neither stated it nor received it. */
+export async function findJourney(em: EntityManager, keyring: Keyring, eventId: string): Promise<Journey | undefined> {
+  const facts = await execute<FactRow>(em, `${FACTS} where id = ?`, [eventId]);
+  const [journey] = await journeys(em, keyring, [eventId], facts);
+  const known = facts.length > 0 || (journey && journey.handledBy.length + journey.kept.length > 0);
+  return known ? journey : undefined;
+}
+
+/** The journeys of an aggregate's facts, in sequence, at most `limit` of them after sequence `after`. */
+export async function findJourneys(
+  em: EntityManager,
+  keyring: Keyring,
+  { aggregateId, after, limit }: { aggregateId: string; after: number; limit: number },
+): Promise<Journey[]> {
+  const facts = await execute<FactRow>(em, `${FACTS} where aggregate_id = ? and sequence > ? order by sequence limit ?`, [
+    aggregateId,
+    after,
+    limit,
+  ]);
+  return journeys(
+    em,
+    keyring,
+    facts.map((fact) => fact.id),
+    facts,
+  );
+}
+
+/** Deliveries that consumers gave up, oldest first; with `state` also others that are kept. */
+export function findKept(
+  em: EntityManager,
+  { state, limit }: { state: 'early' | 'failing' | 'dead' | 'discarded'; limit: number },
+): Promise<KeptDelivery[]> {
+  return execute<KeptDelivery>(em, `${KEPT} where state = ? order by received_at limit ?`, [state, limit]);
+}
+
+/** What was received, to be looked at before a redrive: the event with its values encrypted, or the body that could not be read. */
+export async function findKeptBody(em: EntityManager, consumer: string, eventId: string): Promise<{ event: unknown; raw: string | null } | undefined> {
+  const [row] = await execute<{ envelope: unknown; raw: string | null }>(
+    em,
+    'select envelope, raw from eventing.kept_delivery where consumer = ? and event_id = ?',
+    [consumer, eventId],
+  );
+  return row && { event: row.envelope, raw: row.raw };
+}
+
+interface FactRow {
+  id: string;
+  type: string;
+  aggregateType: string;
+  aggregateId: string;
+  sequence: number;
+  committedAt: string;
+  channel: string;
+  requestedBy: string;
+  traceparent: string;
+  encryptedReason: string | null;
+  attributes: string[];
+}
+
+async function journeys(em: EntityManager, keyring: Keyring, ids: string[], facts: FactRow[]): Promise<Journey[]> {
+  const [messages, handled, kept] = await Promise.all([
+    execute<Message & { eventId: string }>(em, `${MESSAGES} where event_id = any(?::uuid[]) order by created_at, channel desc`, [array(ids)]),
+    execute<{ eventId: string; consumer: string; at: string }>(em, HANDLED, [array(ids)]),
+    execute<KeptDelivery>(em, `${KEPT} where event_id = any(?::uuid[]) order by received_at`, [array(ids)]),
+  ]);
+  return Promise.all(
+    ids.map(async (id) => {
+      const fact = facts.find((row) => row.id === id);
+      return {
+        ...(fact ? await describeFact(em, keyring, fact) : { id }),
+        messages: messages.filter((row) => row.eventId === id).map(({ eventId: _, ...message }) => message),
+        handledBy: handled.filter((row) => row.eventId === id).map(({ eventId: _, ...by }) => by),
+        kept: kept.filter((row) => row.eventId === id),
+      };
+    }),
+  );
+}
+
+async function describeFact(em: EntityManager, keyring: Keyring, { encryptedReason, ...fact }: FactRow) {
+  if (encryptedReason === null) return fact;
+  const revealed = await keyring.reveal(em, { aggregateId: fact.aggregateId, eventId: fact.id }, { '#reason': encryptedReason });
+  return { ...fact, reason: String(revealed['#reason']) };
+}
+
+/** As JSON writes a moment, in UTC. */
+const iso = (column: string, name: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "${name}"`;
+
+const FACTS = `
+select id, event_type as type, aggregate_type as "aggregateType", aggregate_id as "aggregateId", sequence::float8 as sequence,
+  ${iso('created_at', 'committedAt')}, event_channel as channel, requested_by as "requestedBy", traceparent, reason as "encryptedReason",
+  array(select jsonb_object_keys(attributes) order by 1) as attributes
+from eventing.event_store`;
+
+const MESSAGES = `
+select id, event_id as "eventId", channel, topic, target, ${iso('created_at', 'createdAt')}, ${iso('relayed_at', 'relayedAt')},
+  ${iso('published_at', 'publishedAt')}, attempts, last_error as "lastError"
+from eventing.delivery`;
+
+const HANDLED = `
+select event_id as "eventId", consumer, ${iso('handled_at', 'at')} from eventing.inbox
+where event_id = any(?::uuid[]) order by handled_at`;
+
+const KEPT = `
+select consumer, event_id as "eventId", event_type as "eventType", aggregate_id as "aggregateId", sequence::float8 as sequence, state, attempts,
+  ${iso('next_attempt_at', 'nextAttemptAt')}, last_error as "lastError", ${iso('received_at', 'receivedAt')}
+from eventing.kept_delivery`;

@@ -1,0 +1,112 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import type { ReceivedEvent } from './cloud-event.ts';
+import { array, execute } from './sql.ts';
+
+/** What a value reads once its aggregate's key is destroyed. */
+export const ERASED = 'erased';
+
+const ALGORITHM = 'aes-256-gcm';
+const IV_BYTES = 12;
+const TAG_BYTES = 16;
+
+/**
+ * Crypto-shredding: attribute values rest and travel encrypted with a key per aggregate, which rests wrapped by the master key.
+ * Destroying that one row makes every copy unreadable: tables, topics, dead letters and backups of them.
+ * Keys are never cached, since a cached key would outlive its destruction.
+ */
+export class Keyring {
+  readonly #master: Buffer;
+
+  /** @param master 32 bytes. Whoever holds it and the database can read every value that is not erased. */
+  constructor(master: Buffer) {
+    if (master.length !== 32) throw new Error(`The master key has ${master.length} bytes instead of 32`);
+    this.#master = master;
+  }
+
+  /**
+   * The keys of aggregates about to state facts; a new aggregate gets a new key.
+   * @throws when an aggregate's key is destroyed: its last fact has been stated
+   */
+  async keysFor(em: EntityManager, aggregateIds: readonly string[]): Promise<Map<string, Buffer>> {
+    const keys = await this.#load(em, aggregateIds);
+    const missing = aggregateIds.filter((id) => !keys.has(id));
+    if (missing.length > 0) {
+      const rows = missing.map((id) => ({ id, key: seal(this.#master, randomBytes(32), id).toString('hex') }));
+      await execute(
+        em,
+        `insert into eventing.encryption_key (aggregate_id, wrapped_key)
+         select id, decode(key, 'hex') from jsonb_to_recordset(?::jsonb) as r(id uuid, key text) on conflict do nothing`,
+        [JSON.stringify(rows)],
+      );
+      for (const [id, key] of await this.#load(em, missing)) keys.set(id, key);
+    }
+    const live = new Map<string, Buffer>();
+    for (const [id, key] of keys) {
+      if (!key) throw new Error(`${id} has stated its last fact: its key is destroyed`);
+      live.set(id, key);
+    }
+    return live;
+  }
+
+  /** Destroys the keys, in the caller's transaction. */
+  async destroy(em: EntityManager, aggregateIds: readonly string[]): Promise<void> {
+    await execute(
+      em,
+      `update eventing.encryption_key set wrapped_key = null, destroyed_at = clock_timestamp()
+        where aggregate_id = any(?::uuid[]) and wrapped_key is not null`,
+      [array(aggregateIds)],
+    );
+  }
+
+  /**
+   * The attribute values of an internal event, in the clear; `erased` for each when the key is destroyed.
+   * @throws when a value was tampered with or belongs to another event
+   */
+  async reveal(em: EntityManager, event: Pick<ReceivedEvent, 'aggregateId' | 'eventId'>, encrypted: Record<string, string>) {
+    const key = (await this.#load(em, [event.aggregateId])).get(event.aggregateId);
+    const values = Object.entries(encrypted).map(([name, value]) => [
+      name,
+      key ? decryptValue(key, value, `${event.eventId}/${name}`) : ERASED,
+    ]);
+    return Object.fromEntries(values) as Record<string, unknown>;
+  }
+
+  /** Wrapped keys, opened; null for a destroyed one. */
+  async #load(em: EntityManager, aggregateIds: readonly string[]): Promise<Map<string, Buffer | null>> {
+    const rows = await execute<{ aggregate_id: string; wrapped_key: Buffer | null }>(
+      em,
+      'select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id = any(?::uuid[])',
+      [array(aggregateIds)],
+    );
+    return new Map(
+      rows.map((row) => [row.aggregate_id, row.wrapped_key && open(this.#master, row.wrapped_key, row.aggregate_id)]),
+    );
+  }
+}
+
+/**
+ * Encrypts one value for one place.
+ * @param place where it belongs (`<event id>/<name>`): a value moved elsewhere does not decrypt
+ */
+export function encryptValue(key: Buffer, value: unknown, place: string): string {
+  return seal(key, Buffer.from(JSON.stringify(value ?? null)), place).toString('base64url');
+}
+
+function decryptValue(key: Buffer, value: string, place: string): unknown {
+  return JSON.parse(open(key, Buffer.from(value, 'base64url'), place).toString());
+}
+
+/** iv, tag and ciphertext in one; `context` is authenticated with them. */
+function seal(key: Buffer, plain: Buffer, context: string): Buffer {
+  const iv = randomBytes(IV_BYTES);
+  const cipher = createCipheriv(ALGORITHM, key, iv).setAAD(Buffer.from(context));
+  const body = Buffer.concat([cipher.update(plain), cipher.final()]);
+  return Buffer.concat([iv, cipher.getAuthTag(), body]);
+}
+
+function open(key: Buffer, sealed: Buffer, context: string): Buffer {
+  const decipher = createDecipheriv(ALGORITHM, key, sealed.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
+  decipher.setAAD(Buffer.from(context)).setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
+  return Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
+}

@@ -1,0 +1,75 @@
+import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
+import { v7 as uuid } from 'uuid';
+import { type Channel, type Envelope, EVERYBODY, envelope, externalData, type ReceivedEvent, type System, sourceOf, topicOf } from './cloud-event.ts';
+import type { Consumer } from './inbox.ts';
+import { execute } from './sql.ts';
+
+/** The channel on which a service tells its relay that rows wait. */
+export const WAKE_UP = 'eventing_outbox';
+
+const writers = new WeakSet<EntityManager>();
+
+/** Marks that `em`'s transaction wrote outbox rows, so that the relay is woken once it has committed. */
+export const wroteOutbox = (em: EntityManager): void => void writers.add(em);
+/** Did `em`'s transaction write outbox rows? Forgets it. */
+export const takeWroteOutbox = (em: EntityManager): boolean => writers.delete(em);
+
+/**
+ * Wakes the relay, at most once in 10 ms. In a statement of its own after the commit: a NOTIFY inside the business transaction
+ * takes a lock on the whole server at commit. One that is lost costs a polling interval.
+ */
+export class RelayWakeUp {
+  readonly #orm: () => MikroORM;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(orm: () => MikroORM) {
+    this.#orm = orm;
+  }
+
+  /** Returns at once; never throws. */
+  poke(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      // Not awaited and its failure not told: the relay polls as well.
+      void this.#orm().em.getConnection().execute(`select pg_notify('${WAKE_UP}', '')`).catch(() => undefined);
+    }, 10).unref();
+  }
+}
+
+/** Puts one message into the outbox, in `em`'s transaction; `position` follows the order of the calls. */
+export async function enqueue(em: EntityManager, channel: Channel, topic: string, message: Envelope): Promise<void> {
+  await execute(
+    em,
+    `insert into eventing.outbox (id, event_id, channel, topic, ordering_key, target, envelope) values (?, ?, ?, ?, ?, ?, ?::jsonb)`,
+    [message.id, message.eventid, channel, topic, message.partitionkey, message.target, JSON.stringify(message)],
+  );
+  wroteOutbox(em);
+}
+
+/**
+ * The consumer that says to other systems, in the closed form, what the system has said to itself: one external message
+ * for each fact, in each aggregate's order, with the fact's sequence.
+ */
+export function broadcaster(system: System, name: string): Consumer {
+  return {
+    name,
+    order: 'ordered',
+    types: 'all',
+    handle: (em, event) => enqueue(em, 'external', topicOf(system, 'external'), externalMessage(system, event)),
+  };
+}
+
+function externalMessage(system: System, event: ReceivedEvent): Envelope {
+  return envelope({
+    id: uuid(),
+    source: sourceOf(system),
+    type: event.type,
+    subject: event.aggregateId,
+    time: event.time,
+    eventid: event.eventId,
+    sequence: String(event.sequence).padStart(10, '0'),
+    target: EVERYBODY,
+    traceparent: event.traceparent ?? '',
+    data: externalData(system, event),
+  });
+}

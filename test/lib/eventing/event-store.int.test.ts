@@ -1,0 +1,306 @@
+
+import { withProvenance } from '#eventing/provenance';
+import { type Lab, Lamp, openLab } from './lab.ts';
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await openLab();
+});
+afterAll(() => lab[Symbol.asyncDispose]());
+
+interface Fact {
+  id: string;
+  sequence: string;
+  event_type: string;
+  attributes: Record<string, string>;
+  requested_by: string;
+  traceparent: string;
+}
+const factsOf = (lamp: Lamp) =>
+  lab.database.sql<Fact>('select * from eventing.event_store where aggregate_id = $1 order by sequence', [lamp.id]);
+const typesOf = async (lamp: Lamp) => (await factsOf(lamp)).map((fact) => `${fact.sequence} ${fact.event_type}`);
+
+async function installed(place = 'hall'): Promise<Lamp> {
+  const em = lab.orm.em.fork();
+  const lamp = Lamp.install(place);
+  em.persist(lamp);
+  await em.flush();
+  return lamp;
+}
+
+describe('A fact exists if and only if its transaction committed (P1)', () => {
+  test('a flush stores the entity, its fact and the message for the relay together', async () => {
+    const lamp = await installed();
+    const [fact] = await factsOf(lamp);
+    const [message] = await lab.database.sql('select * from eventing.outbox where event_id = $1', [fact!.id]);
+    expect(await typesOf(lamp)).toEqual(['1 lamp.installed']);
+    expect(message).toMatchObject({
+      channel: 'internal',
+      topic: 'lamp-internal',
+      ordering_key: lamp.id,
+      target: 'ALL',
+      envelope: {
+        specversion: '1.0',
+        id: message!.id,
+        eventid: fact!.id,
+        source: '/lamp',
+        type: 'lamp.installed',
+        subject: lamp.id,
+        sequence: '0000000001',
+        partitionkey: lamp.id,
+        traceparent: fact!.traceparent,
+        traceid: fact!.traceparent,
+      },
+    });
+  });
+
+  test('a fact of an entity without a column change is stored too', async () => {
+    const { id } = await installed();
+    const em = lab.orm.em.fork();
+    const lamp = await em.findOneOrFail(Lamp, id);
+    lamp.inspect();
+    await em.flush();
+    expect(await typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.inspected']);
+  });
+
+  test('facts of several flushes of one transaction are stored in the order they were raised', async () => {
+    const { id } = await installed();
+    const lamp = await lab.orm.em.fork().transactional(async (em) => {
+      const lamp = await em.findOneOrFail(Lamp, id);
+      lamp.inspect();
+      await em.flush();
+      lamp.switchOn();
+      await em.flush();
+      lamp.inspect();
+      return lamp;
+    });
+    expect(await typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.inspected', '3 lamp.switched-on', '4 lamp.inspected']);
+  });
+
+  test('a transaction that fails leaves neither the change nor the fact', async () => {
+    const { id } = await installed();
+    const failing = lab.orm.em.fork().transactional(async (em) => {
+      const lamp = await em.findOneOrFail(Lamp, id);
+      lamp.switchOn();
+      await em.flush();
+      throw new Error('after the flush');
+    });
+    await expect(failing).rejects.toThrow('after the flush');
+    const lamp = await lab.orm.em.fork().findOneOrFail(Lamp, id);
+    expect(lamp.lit).toBe(false);
+    expect(await typesOf(lamp)).toEqual(['1 lamp.installed']);
+  });
+
+  test('a flush that the database refuses leaves no fact', async () => {
+    const lamp = await installed();
+    const em = lab.orm.em.fork();
+    const twin = Lamp.install('hall');
+    twin.id = lamp.id;
+    em.persist(twin);
+    await expect(em.flush()).rejects.toThrow(/duplicate key/);
+    expect(await typesOf(lamp)).toEqual(['1 lamp.installed']);
+  });
+
+  test('an optimistic lock that fails leaves no fact', async () => {
+    const { id } = await installed();
+    const [one, other] = [lab.orm.em.fork(), lab.orm.em.fork()];
+    const [lamp, same] = [await one.findOneOrFail(Lamp, id), await other.findOneOrFail(Lamp, id)];
+    lamp.switchOn();
+    same.switchOn();
+    await one.flush();
+    await expect(other.flush()).rejects.toThrow(/optimistic lock/i);
+    expect(await typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.switched-on']);
+  });
+
+  test('a savepoint that is rolled back takes its facts along, and only its own', async () => {
+    const [before, inside, after] = await lab.orm.em.fork().transactional(async (em) => {
+      const before = Lamp.install('before');
+      em.persist(before);
+      await em.flush();
+      const inside = Lamp.install('inside');
+      const nested = em.transactional(async (inner) => {
+        inner.persist(inside);
+        await inner.flush();
+        throw new Error('only the savepoint');
+      });
+      await expect(nested).rejects.toThrow('only the savepoint');
+      const after = Lamp.install('after');
+      em.persist(after);
+      return [before, inside, after] as const;
+    });
+    expect(await typesOf(before)).toEqual(['1 lamp.installed']);
+    expect(await typesOf(inside)).toEqual([]);
+    expect(await typesOf(after)).toEqual(['1 lamp.installed']);
+  });
+
+  test('a change that was not flushed before a savepoint is rolled back with it, or kept, together with its fact', async () => {
+    const { id } = await installed();
+    const unsaved = Lamp.install('not flushed');
+    await lab.orm.em.fork().transactional(async (em) => {
+      (await em.findOneOrFail(Lamp, id)).switchOn();
+      em.persist(unsaved);
+      const nested = em.transactional(async (inner) => {
+        await inner.flush();
+        throw new Error('only the savepoint');
+      });
+      await expect(nested).rejects.toThrow('only the savepoint');
+    });
+    for (const lamp of [{ id }, unsaved] as Lamp[]) {
+      const stored = await lab.orm.em.fork().findOne(Lamp, lamp.id);
+      const types = (await factsOf(lamp)).map((fact) => fact.event_type);
+      expect(types.includes('lamp.installed')).toBe(stored !== null);
+      expect(types.includes('lamp.switched-on')).toBe(stored?.lit ?? false);
+    }
+  });
+
+  test('a savepoint that is released keeps its facts exactly if the transaction around it commits', async () => {
+    const nested = (outcome: 'commit' | 'roll back') => {
+      const lamp = Lamp.install(outcome);
+      const done = lab.orm.em.fork().transactional(async (em) => {
+        await em.transactional(async (inner) => void inner.persist(lamp));
+        if (outcome === 'roll back') throw new Error('around it');
+      });
+      return { lamp, done };
+    };
+    const kept = nested('commit');
+    await kept.done;
+    const lost = nested('roll back');
+    await expect(lost.done).rejects.toThrow('around it');
+    expect(await typesOf(kept.lamp)).toEqual(['1 lamp.installed']);
+    expect(await typesOf(lost.lamp)).toEqual([]);
+  });
+
+  test('begin and commit by hand store facts as well, begin and rollback none', async () => {
+    const [kept, lost] = [Lamp.install('commit'), Lamp.install('rollback')];
+    const em = lab.orm.em.fork();
+    await em.begin();
+    em.persist(kept);
+    await em.commit();
+    await em.begin();
+    em.persist(lost);
+    await em.flush();
+    await em.rollback();
+    expect(await typesOf(kept)).toEqual(['1 lamp.installed']);
+    expect(await typesOf(lost)).toEqual([]);
+  });
+
+  test('a removed entity’s last fact is stored', async () => {
+    const { id } = await installed();
+    const em = lab.orm.em.fork();
+    const lamp = await em.findOneOrFail(Lamp, id);
+    lamp.inspect();
+    em.remove(lamp);
+    await em.flush();
+    expect(await typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.inspected']);
+    expect(await lab.orm.em.fork().findOne(Lamp, id)).toBeNull();
+  });
+
+  test('a fact too large for the brokers fails the action', async () => {
+    const em = lab.orm.em.fork();
+    em.persist(Lamp.install('x'.repeat(300_000)));
+    await expect(em.flush()).rejects.toThrow(/brokers take/);
+    expect(await em.fork().count(Lamp, { place: { $like: 'xxx%' } })).toBe(0);
+  });
+});
+
+describe('Sequences', () => {
+  test('of one aggregate are gapless and in the order of commits, however many write at once', async () => {
+    const { id } = await installed();
+    const inspect = async (n: number) => {
+      await lab.orm.em.fork().transactional(async (em) => {
+        const lamp = await em.findOneOrFail(Lamp, id);
+        lamp.inspect(`no. ${n}`);
+        if (n % 7 === 0) throw new Error('every seventh fails');
+      });
+    };
+    await Promise.allSettled(Array.from({ length: 60 }, (_, n) => inspect(n)));
+    const rows = await lab.database.sql<{ sequence: string; position: string }>(
+      `select e.sequence, o.position from eventing.event_store e join eventing.outbox o on o.event_id = e.id
+        where e.aggregate_id = $1 order by o.position`,
+      [id],
+    );
+    expect(rows.map((row) => Number(row.sequence))).toEqual(Array.from({ length: 52 }, (_, i) => i + 1));
+  });
+
+  test('of two aggregates that are changed together in either order are taken without a deadlock', async () => {
+    const [a, b] = [await installed('a'), await installed('b')];
+    const both = (first: Lamp, second: Lamp) =>
+      lab.orm.em.fork().transactional(async (em) => {
+        for (const { id } of [first, second]) (await em.findOneOrFail(Lamp, id)).inspect();
+      });
+    await Promise.all(Array.from({ length: 20 }, (_, n) => (n % 2 ? both(a, b) : both(b, a))));
+    expect(await factsOf(a)).toHaveLength(21);
+    expect(await factsOf(b)).toHaveLength(21);
+  });
+});
+
+describe('Values', () => {
+  test('rest encrypted, and can be revealed until the last fact destroys the key', async () => {
+    const lamp = await installed('Grandmother’s room');
+    const [fact] = await factsOf(lamp);
+    const event = { aggregateId: lamp.id, eventId: fact!.id };
+    expect(JSON.stringify(fact)).not.toContain('Grandmother');
+    expect(await lab.keyring.reveal(lab.orm.em.fork(), event, fact!.attributes)).toEqual({ place: 'Grandmother’s room' });
+
+    await lab.orm.em.fork().transactional(async (em) => (await em.findOneOrFail(Lamp, lamp.id)).remove());
+    expect(await lab.keyring.reveal(lab.orm.em.fork(), event, fact!.attributes)).toEqual({ place: 'erased' });
+    expect(await typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.removed']);
+  });
+
+  test('nothing can be stated about an aggregate after its last fact', async () => {
+    const { id } = await installed();
+    await lab.orm.em.fork().transactional(async (em) => (await em.findOneOrFail(Lamp, id)).remove());
+    const late = lab.orm.em.fork().transactional(async (em) => (await em.findOneOrFail(Lamp, id)).inspect());
+    await expect(late).rejects.toThrow(/last fact/);
+  });
+
+  test('moved to another event do not decrypt', async () => {
+    const lamp = await installed();
+    const [fact] = await factsOf(lamp);
+    const elsewhere = { aggregateId: lamp.id, eventId: lamp.id };
+    await expect(lab.keyring.reveal(lab.orm.em.fork(), elsewhere, fact!.attributes)).rejects.toThrow();
+  });
+});
+
+test('each fact says who asked for it and in which trace', async () => {
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const lamp = await withProvenance({ requestedBy: 'member:1', traceparent }, () => installed());
+  expect(await factsOf(lamp)).toMatchObject([{ requested_by: 'member:1', traceparent }]);
+});
+
+test('the relay is woken once a transaction with facts has committed, also from a savepoint, and by no other', async () => {
+  const before = lab.wakeUps();
+  await lab.orm.em.fork().transactional(async (em) => void (await em.count(Lamp)));
+  await expect(lab.orm.em.fork().transactional(async (em) => {
+    em.persist(Lamp.install('nowhere'));
+    throw new Error('no');
+  })).rejects.toThrow('no');
+  expect(lab.wakeUps()).toBe(before);
+  await lab.orm.em.fork().transactional((em) => em.transactional(async (inner) => void inner.persist(Lamp.install('cellar'))));
+  expect(lab.wakeUps()).toBe(before + 1);
+});
+
+test('the app’s role can neither change nor delete a stored fact, nor read it away by truncation', async () => {
+  await installed();
+  const execute = (sql: string) => lab.orm.em.getConnection().execute(sql);
+  for (const sql of [
+    `update eventing.event_store set reason = 'other'`,
+    'delete from eventing.event_store',
+    'truncate eventing.event_store',
+    'delete from eventing.published',
+    'drop table eventing.event_store',
+    'delete from eventing.encryption_key',
+  ]) {
+    await expect(execute(sql)).rejects.toThrow(/permission denied|must be owner/);
+  }
+});
+
+test('facts lie in the partition of their month', async () => {
+  const lamp = await installed();
+  const [row] = await lab.database.sql<{ partition: string }>(
+    'select tableoid::regclass::text as partition from eventing.event_store where aggregate_id = $1',
+    [lamp.id],
+  );
+  const month = new Date().toISOString().slice(0, 7).replace('-', '_');
+  expect(row!.partition).toBe(`eventing.event_store_${month}`);
+});

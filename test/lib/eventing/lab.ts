@@ -1,0 +1,79 @@
+import { defineEntity, type MikroORM, p } from '@mikro-orm/core';
+import type { PostgreSqlDriver } from '@mikro-orm/postgresql';
+import { v7 as uuid } from 'uuid';
+import { z } from 'zod';
+import type { System } from '#eventing/cloud-event';
+import { defineEvents, raise } from '#eventing/domain-event';
+import { EventStore } from '#eventing/event-store';
+import { Keyring } from '#eventing/keyring';
+import { connect } from '#service/database';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+
+/** A small domain to try eventing on: lamps that are switched on and off. */
+export const lamps: System = { name: 'lamp', identifier: 'lampId' };
+
+export const lampEvents = defineEvents('lamp', {
+  installed: { type: 'lamp.installed', attributes: z.object({ place: z.string() }) },
+  switchedOn: { type: 'lamp.switched-on', attributes: z.object({ lit: z.boolean() }) },
+  inspected: { type: 'lamp.inspected', attributes: z.object({}) },
+  removed: { type: 'lamp.removed', attributes: z.object({ place: z.string().nullable() }), erases: true },
+});
+
+const schema = defineEntity({
+  name: 'Lamp',
+  tableName: 'lamp',
+  properties: { id: p.uuid().primary(), place: p.string(), lit: p.boolean(), version: p.integer().version() },
+});
+
+export class Lamp extends schema.class {
+  static install(place: string): Lamp {
+    const lamp = new Lamp();
+    lamp.id = uuid();
+    lamp.place = place;
+    lamp.lit = false;
+    raise(lamp, lampEvents.installed(lamp.id, { place }));
+    return lamp;
+  }
+  switchOn(): void {
+    if (this.lit) return;
+    this.lit = true;
+    raise(this, lampEvents.switchedOn(this.id, { lit: true }));
+  }
+  /** A fact without a change of any column. */
+  inspect(reason?: string): void {
+    raise(this, lampEvents.inspected(this.id, {}, reason));
+  }
+  remove(): void {
+    this.place = '';
+    raise(this, lampEvents.removed(this.id, { place: null }));
+  }
+}
+schema.setClass(Lamp);
+
+export interface Lab extends AsyncDisposable {
+  readonly database: TestDatabase;
+  readonly orm: MikroORM<PostgreSqlDriver>;
+  readonly keyring: Keyring;
+  /** How often the relay was told to wake up. */
+  wakeUps(): number;
+}
+
+export async function openLab(): Promise<Lab> {
+  const database = await createTestDatabase('lab');
+  await database.sql(`create table lamp (id uuid primary key, place text not null, lit boolean not null, version int not null default 1);
+    grant select, insert, update, delete on lamp to lab_app`);
+  const keyring = new Keyring(Buffer.alloc(32, 7));
+  let wakeUps = 0;
+  const store = new EventStore({ system: lamps, channel: 'lab', keyring, wakeRelay: () => void wakeUps++ });
+  const orm = await connect({ url: database.urls.app, entities: [Lamp], subscribers: [store] });
+  return {
+    database,
+    orm,
+    keyring,
+    wakeUps: () => wakeUps,
+    async [Symbol.asyncDispose]() {
+      await orm.close(true);
+      await database.drop();
+    },
+  };
+}
