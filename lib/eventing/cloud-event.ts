@@ -93,7 +93,11 @@ const received = z.object({
   type: z.string().min(1).max(200),
   source: z.string().min(1).max(200),
   subject: z.uuid(),
-  sequence: z.string().regex(/^\d{1,15}$/).transform(Number).refine((n) => n >= 1, 'starts at 1'),
+  sequence: z
+    .string()
+    .regex(/^\d{1,15}$/)
+    .transform(Number)
+    .refine((n) => n >= 1, 'starts at 1'),
   target: z.string().min(1).max(200).default(EVERYBODY),
   time: z.iso.datetime({ offset: true }),
   traceparent: z.string().max(200).optional(),

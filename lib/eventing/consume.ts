@@ -11,7 +11,12 @@ export type Outcome = 'applied' | 'applied, next due' | 'was applied before' | '
  * @param source whether it comes from the broker, or from `kept_delivery`, where its row is then removed
  * @throws whatever the consumer throws, and when the database is not there; nothing is written then
  */
-export async function attempt(orm: MikroORM, consumer: Consumer, event: ReceivedEvent, source: 'delivery' | 'kept'): Promise<Outcome> {
+export async function attempt(
+  orm: MikroORM,
+  consumer: Consumer,
+  event: ReceivedEvent,
+  source: 'delivery' | 'kept',
+): Promise<Outcome> {
   const acts = consumer.types === 'all' || consumer.types.includes(event.type);
   if (!acts && consumer.order === 'convergent') return 'applied';
   const mustRead = acts && consumer.read !== undefined;
@@ -66,14 +71,22 @@ async function inSequence(em: EntityManager, consumer: Consumer, event: Received
 
 /** Locks the cursor of one consumer for one aggregate (consumer, stream, aggregate id), from 0 when it is new; answers the last sequence applied. */
 export async function lockCursor(em: EntityManager, key: readonly unknown[]): Promise<number> {
-  await execute(em, 'insert into eventing.cursor (consumer, stream, aggregate_id, last_sequence) values (?, ?, ?, 0) on conflict do nothing', key);
+  await execute(
+    em,
+    'insert into eventing.cursor (consumer, stream, aggregate_id, last_sequence) values (?, ?, ?, 0) on conflict do nothing',
+    key,
+  );
   const [cursor] = await execute<{ last_sequence: string }>(em, `${SELECT_CURSOR} for update`, key);
   return Number(cursor!.last_sequence);
 }
 
 /** Moves the cursor to `sequence` and makes the event after it due, if it waits. */
 export async function advance(em: EntityManager, key: readonly unknown[], sequence: number): Promise<boolean> {
-  await execute(em, 'update eventing.cursor set last_sequence = ? where consumer = ? and stream = ? and aggregate_id = ?', [sequence, ...key]);
+  await execute(
+    em,
+    'update eventing.cursor set last_sequence = ? where consumer = ? and stream = ? and aggregate_id = ?',
+    [sequence, ...key],
+  );
   const next = await execute(
     em,
     `update eventing.kept_delivery set next_attempt_at = clock_timestamp()
@@ -83,24 +96,32 @@ export async function advance(em: EntityManager, key: readonly unknown[], sequen
   return next.length > 0;
 }
 
-const SELECT_CURSOR = 'select last_sequence from eventing.cursor where consumer = ? and stream = ? and aggregate_id = ?';
+const SELECT_CURSOR =
+  'select last_sequence from eventing.cursor where consumer = ? and stream = ? and aggregate_id = ?';
 const cursorKey = (consumer: Consumer, event: ReceivedEvent) => [consumer.name, event.source, event.aggregateId];
 
 async function note(em: EntityManager, consumer: Consumer, event: ReceivedEvent): Promise<boolean> {
-  const rows = await execute(em, 'insert into eventing.inbox (consumer, event_id) values (?, ?) on conflict do nothing returning event_id', [
+  const rows = await execute(
+    em,
+    'insert into eventing.inbox (consumer, event_id) values (?, ?) on conflict do nothing returning event_id',
+    [consumer.name, event.eventId],
+  );
+  return rows.length > 0;
+}
+
+async function isKept(em: EntityManager, consumer: Consumer, event: ReceivedEvent): Promise<boolean> {
+  const rows = await execute(em, 'select 1 from eventing.kept_delivery where consumer = ? and event_id = ?', [
     consumer.name,
     event.eventId,
   ]);
   return rows.length > 0;
 }
 
-async function isKept(em: EntityManager, consumer: Consumer, event: ReceivedEvent): Promise<boolean> {
-  const rows = await execute(em, 'select 1 from eventing.kept_delivery where consumer = ? and event_id = ?', [consumer.name, event.eventId]);
-  return rows.length > 0;
-}
-
 async function forget(em: EntityManager, consumer: Consumer, event: ReceivedEvent): Promise<void> {
-  await execute(em, 'delete from eventing.kept_delivery where consumer = ? and event_id = ?', [consumer.name, event.eventId]);
+  await execute(em, 'delete from eventing.kept_delivery where consumer = ? and event_id = ?', [
+    consumer.name,
+    event.eventId,
+  ]);
 }
 
 async function keepEarly(

@@ -76,7 +76,11 @@ function read(raw: string): ReceivedEvent | { error: unknown } {
 }
 
 /** One delivery, several consumers: each in a transaction of its own, none held up by another's failure. */
-async function handOut(event: ReceivedEvent, { consumers = [], recorder }: Subscriber, { appId, inbox }: SubscriptionOptions) {
+async function handOut(
+  event: ReceivedEvent,
+  { consumers = [], recorder }: Subscriber,
+  { appId, inbox }: SubscriptionOptions,
+) {
   // A message for one subscriber only leaves no trace with the others; that it came back is true all the same.
   const forUs = event.target === EVERYBODY || event.target === appId;
   const deliveries = forUs ? consumers.map((consumer) => inbox.deliver(consumer, event)) : [];

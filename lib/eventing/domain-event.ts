@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 
 /** A fact about one aggregate, in the past tense, as its owner says it inside the process: plain data. */
 export interface DomainEvent {

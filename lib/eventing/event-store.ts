@@ -86,11 +86,17 @@ interface NewFact {
 }
 
 /** Stores facts and their internal messages: one statement to find the keys, one for everything else. */
-async function appendFacts(em: EntityManager, events: readonly DomainEvent[], options: EventStoreOptions): Promise<void> {
+async function appendFacts(
+  em: EntityManager,
+  events: readonly DomainEvent[],
+  options: EventStoreOptions,
+): Promise<void> {
   const { requestedBy, traceparent } = provenance();
   const keys = await options.keyring.keysFor(em, [...new Set(events.map((event) => event.aggregateId))]);
   const time = new Date().toISOString();
-  const facts = events.map((event) => newFact(event, keys.get(event.aggregateId)!, { system: options.system, time, traceparent }));
+  const facts = events.map((event) =>
+    newFact(event, keys.get(event.aggregateId)!, { system: options.system, time, traceparent }),
+  );
   await execute(em, APPEND, [
     JSON.stringify(facts),
     options.channel,

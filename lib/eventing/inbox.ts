@@ -85,8 +85,9 @@ export class Inbox implements AsyncDisposable {
     const { log, maxAttempts, backoffMs } = this.#options;
     const who = { consumer: consumer.name, eventId: event.eventId, type: event.type, aggregateId: event.aggregateId };
     try {
-      const outcome = await withProvenance({ requestedBy: consumer.name, traceparent: event.traceparent || undefined }, () =>
-        attempt(this.#orm, consumer, event, source),
+      const outcome = await withProvenance(
+        { requestedBy: consumer.name, traceparent: event.traceparent || undefined },
+        () => attempt(this.#orm, consumer, event, source),
       );
       if (outcome.endsWith('due')) this.poke();
     } catch (error) {

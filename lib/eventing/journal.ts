@@ -60,11 +60,11 @@ export async function findJourneys(
   keyring: Keyring,
   { aggregateId, after, limit }: { aggregateId: string; after: number; limit: number },
 ): Promise<Journey[]> {
-  const facts = await execute<FactRow>(em, `${FACTS} where aggregate_id = ? and sequence > ? order by sequence limit ?`, [
-    aggregateId,
-    after,
-    limit,
-  ]);
+  const facts = await execute<FactRow>(
+    em,
+    `${FACTS} where aggregate_id = ? and sequence > ? order by sequence limit ?`,
+    [aggregateId, after, limit],
+  );
   return journeys(
     em,
     keyring,
@@ -82,7 +82,11 @@ export function findKept(
 }
 
 /** What was received, to be looked at before a redrive: the event with its values encrypted, or the body that could not be read. */
-export async function findKeptBody(em: EntityManager, consumer: string, eventId: string): Promise<{ event: unknown; raw: string | null } | undefined> {
+export async function findKeptBody(
+  em: EntityManager,
+  consumer: string,
+  eventId: string,
+): Promise<{ event: unknown; raw: string | null } | undefined> {
   const [row] = await execute<{ envelope: unknown; raw: string | null }>(
     em,
     'select envelope, raw from eventing.kept_delivery where consumer = ? and event_id = ?',
@@ -107,7 +111,11 @@ interface FactRow {
 
 async function journeys(em: EntityManager, keyring: Keyring, ids: string[], facts: FactRow[]): Promise<Journey[]> {
   const [messages, handled, kept] = await Promise.all([
-    execute<Message & { eventId: string }>(em, `${MESSAGES} where event_id = any(?::uuid[]) order by created_at, channel desc`, [array(ids)]),
+    execute<Message & { eventId: string }>(
+      em,
+      `${MESSAGES} where event_id = any(?::uuid[]) order by created_at, channel desc`,
+      [array(ids)],
+    ),
     execute<{ eventId: string; consumer: string; at: string }>(em, HANDLED, [array(ids)]),
     execute<KeptDelivery>(em, `${KEPT} where event_id = any(?::uuid[]) order by received_at`, [array(ids)]),
   ]);
@@ -126,12 +134,17 @@ async function journeys(em: EntityManager, keyring: Keyring, ids: string[], fact
 
 async function describeFact(em: EntityManager, keyring: Keyring, { encryptedReason, ...fact }: FactRow) {
   if (encryptedReason === null) return fact;
-  const revealed = await keyring.reveal(em, { aggregateId: fact.aggregateId, eventId: fact.id }, { '#reason': encryptedReason });
+  const revealed = await keyring.reveal(
+    em,
+    { aggregateId: fact.aggregateId, eventId: fact.id },
+    { '#reason': encryptedReason },
+  );
   return { ...fact, reason: String(revealed['#reason']) };
 }
 
 /** As JSON writes a moment, in UTC. */
-const iso = (column: string, name: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "${name}"`;
+const iso = (column: string, name: string) =>
+  `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "${name}"`;
 
 const FACTS = `
 select id, event_type as type, aggregate_type as "aggregateType", aggregate_id as "aggregateId", sequence::float8 as sequence,

@@ -70,7 +70,10 @@ export async function keepUnreadable(orm: MikroORM, consumer: string, raw: strin
 }
 
 /** Claims up to 20 due deliveries of these consumers, the longest due first; those of one aggregate in sequence. */
-export async function claimDue(orm: MikroORM, consumers: readonly string[]): Promise<{ consumer: string; event: ReceivedEvent }[]> {
+export async function claimDue(
+  orm: MikroORM,
+  consumers: readonly string[],
+): Promise<{ consumer: string; event: ReceivedEvent }[]> {
   const rows = await execute<{ consumer: string; envelope: ReceivedEvent; sequence: string }>(
     orm.em.fork(),
     `update eventing.kept_delivery k set next_attempt_at = clock_timestamp() + ${CLAIM}
@@ -103,7 +106,11 @@ export async function redrive(em: EntityManager, consumer: string, eventId: stri
  * Gives a dead delivery up for good. Its row stays, to be seen; an ordered consumer moves on to the aggregate's next event.
  * @returns false when there is none such
  */
-export async function discard(em: EntityManager, { name: consumer, order }: Pick<Consumer, 'name' | 'order'>, eventId: string): Promise<boolean> {
+export async function discard(
+  em: EntityManager,
+  { name: consumer, order }: Pick<Consumer, 'name' | 'order'>,
+  eventId: string,
+): Promise<boolean> {
   return em.transactional(async (tx) => {
     const [row] = await execute<{ stream: string | null; aggregate_id: string; sequence: string }>(
       tx,
@@ -114,7 +121,8 @@ export async function discard(em: EntityManager, { name: consumer, order }: Pick
     if (!row) return false;
     const key = [consumer, row.stream, row.aggregate_id];
     const sequence = Number(row.sequence);
-    if (order === 'ordered' && row.stream && (await lockCursor(tx, key)) === sequence - 1) await advance(tx, key, sequence);
+    if (order === 'ordered' && row.stream && (await lockCursor(tx, key)) === sequence - 1)
+      await advance(tx, key, sequence);
     return true;
   });
 }
@@ -125,7 +133,8 @@ function isOutage(error: unknown): boolean {
   const { outage, code } = error as { outage?: boolean; code?: unknown };
   if (outage === true || error.name === 'OptimisticLockError') return true;
   // SQLSTATE classes 08 connection, 40 rolled back (deadlock, serialisation), 53 resources, 57 operator intervention; 55P03 lock time-out.
-  if (typeof code === 'string' && /^(08|40|53|57)[0-9A-Z]{3}$|^55P03$|^ECONN|^EPIPE$|^ETIMEDOUT$/.test(code)) return true;
+  if (typeof code === 'string' && /^(08|40|53|57)[0-9A-Z]{3}$|^55P03$|^ECONN|^EPIPE$|^ETIMEDOUT$/.test(code))
+    return true;
   return isOutage(error.cause);
 }
 

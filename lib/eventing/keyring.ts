@@ -63,7 +63,11 @@ export class Keyring {
    * The attribute values of an internal event, in the clear; `erased` for each when the key is destroyed.
    * @throws when a value was tampered with or belongs to another event
    */
-  async reveal(em: EntityManager, event: Pick<ReceivedEvent, 'aggregateId' | 'eventId'>, encrypted: Record<string, string>) {
+  async reveal(
+    em: EntityManager,
+    event: Pick<ReceivedEvent, 'aggregateId' | 'eventId'>,
+    encrypted: Record<string, string>,
+  ) {
     const key = (await this.#load(em, [event.aggregateId])).get(event.aggregateId);
     const values = Object.entries(encrypted).map(([name, value]) => [
       name,

@@ -1,6 +1,16 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
-import { type Channel, type Envelope, EVERYBODY, envelope, externalData, type ReceivedEvent, type System, sourceOf, topicOf } from './cloud-event.ts';
+import {
+  type Channel,
+  type Envelope,
+  EVERYBODY,
+  envelope,
+  externalData,
+  type ReceivedEvent,
+  type System,
+  sourceOf,
+  topicOf,
+} from './cloud-event.ts';
 import type { Consumer } from './inbox.ts';
 import { execute } from './sql.ts';
 
@@ -31,7 +41,10 @@ export class RelayWakeUp {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       // Not awaited and its failure not told: the relay polls as well.
-      void this.#orm().em.getConnection().execute(`select pg_notify('${WAKE_UP}', '')`).catch(() => undefined);
+      void this.#orm()
+        .em.getConnection()
+        .execute(`select pg_notify('${WAKE_UP}', '')`)
+        .catch(() => undefined);
     }, 10).unref();
   }
 }

@@ -13,7 +13,10 @@ const current = new AsyncLocalStorage<Provenance>();
 
 /** Runs `work`; the facts that it raises say who asked and belong to the given trace, or to a new one. */
 export function withProvenance<T>(
-  { requestedBy = 'system', traceparent = newTrace() }: { requestedBy?: string | undefined; traceparent?: string | undefined },
+  {
+    requestedBy = 'system',
+    traceparent = newTrace(),
+  }: { requestedBy?: string | undefined; traceparent?: string | undefined },
   work: () => Promise<T>,
 ): Promise<T> {
   return current.run({ requestedBy, traceparent }, work);

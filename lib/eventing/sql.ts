@@ -4,7 +4,11 @@ import type { EntityManager } from '@mikro-orm/postgresql';
  * Runs one statement of eventing in the entity manager's running transaction, if it has one; `?` stands for a parameter.
  * Eventing's tables have no entities: they are written in bulk and never tracked.
  */
-export function execute<Row = unknown>(em: EntityManager, sql: string, params: readonly unknown[] = []): Promise<Row[]> {
+export function execute<Row = unknown>(
+  em: EntityManager,
+  sql: string,
+  params: readonly unknown[] = [],
+): Promise<Row[]> {
   return em.getConnection('write').execute<Row[]>(sql, params as unknown[], 'all', em.getTransactionContext());
 }
 

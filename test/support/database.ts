@@ -36,7 +36,9 @@ export async function createTestDatabase(system: string): Promise<TestDatabase> 
     const grantees = Object.values(roles).map((url) => new URL(url).username);
     await client.query(`grant connect on database ${name} to ${grantees.join(', ')}`);
   });
-  const urls = Object.fromEntries(Object.entries(roles).map(([role, url]) => [role, inDatabase(url, name)])) as unknown as Urls;
+  const urls = Object.fromEntries(
+    Object.entries(roles).map(([role, url]) => [role, inDatabase(url, name)]),
+  ) as unknown as Urls;
   const client = new Client(inDatabase(superuserUrl, name));
   await client.connect();
   // The database is dropped by force, also under a client that waits.

@@ -1,4 +1,3 @@
-
 import { withProvenance } from '#eventing/provenance';
 import { type Lab, Lamp, openLab } from './lab.ts';
 
@@ -74,7 +73,12 @@ describe('A fact exists if and only if its transaction committed (P1)', () => {
       lamp.inspect();
       return lamp;
     });
-    expect(await typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.inspected', '3 lamp.switched-on', '4 lamp.inspected']);
+    expect(await typesOf(lamp)).toEqual([
+      '1 lamp.installed',
+      '2 lamp.inspected',
+      '3 lamp.switched-on',
+      '4 lamp.inspected',
+    ]);
   });
 
   test('a transaction that fails leaves neither the change nor the fact', async () => {
@@ -240,7 +244,9 @@ describe('Values', () => {
     const [fact] = await factsOf(lamp);
     const event = { aggregateId: lamp.id, eventId: fact!.id };
     expect(JSON.stringify(fact)).not.toContain('Grandmother');
-    expect(await lab.keyring.reveal(lab.orm.em.fork(), event, fact!.attributes)).toEqual({ place: 'Grandmother’s room' });
+    expect(await lab.keyring.reveal(lab.orm.em.fork(), event, fact!.attributes)).toEqual({
+      place: 'Grandmother’s room',
+    });
 
     await lab.orm.em.fork().transactional(async (em) => (await em.findOneOrFail(Lamp, lamp.id)).remove());
     expect(await lab.keyring.reveal(lab.orm.em.fork(), event, fact!.attributes)).toEqual({ place: 'erased' });
@@ -271,12 +277,16 @@ test('each fact says who asked for it and in which trace', async () => {
 test('the relay is woken once a transaction with facts has committed, also from a savepoint, and by no other', async () => {
   const before = lab.wakeUps();
   await lab.orm.em.fork().transactional(async (em) => void (await em.count(Lamp)));
-  await expect(lab.orm.em.fork().transactional(async (em) => {
-    em.persist(Lamp.install('nowhere'));
-    throw new Error('no');
-  })).rejects.toThrow('no');
+  await expect(
+    lab.orm.em.fork().transactional(async (em) => {
+      em.persist(Lamp.install('nowhere'));
+      throw new Error('no');
+    }),
+  ).rejects.toThrow('no');
   expect(lab.wakeUps()).toBe(before);
-  await lab.orm.em.fork().transactional((em) => em.transactional(async (inner) => void inner.persist(Lamp.install('cellar'))));
+  await lab.orm.em
+    .fork()
+    .transactional((em) => em.transactional(async (inner) => void inner.persist(Lamp.install('cellar'))));
   expect(lab.wakeUps()).toBe(before + 1);
 });
 

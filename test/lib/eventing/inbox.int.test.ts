@@ -11,7 +11,9 @@ let lab: Lab;
 const log = { warn: () => undefined, error: () => undefined };
 beforeAll(async () => {
   lab = await openLab();
-  await lab.database.sql('create table effect (n serial, consumer text, event_id uuid, sequence int); grant all on effect to lab_app; grant all on sequence effect_n_seq to lab_app');
+  await lab.database.sql(
+    'create table effect (n serial, consumer text, event_id uuid, sequence int); grant all on effect to lab_app; grant all on sequence effect_n_seq to lab_app',
+  );
 });
 afterAll(() => lab[Symbol.asyncDispose]());
 
@@ -38,14 +40,20 @@ function consumer(order: Consumer['order'], fails: (event: ReceivedEvent) => voi
     order,
     types: 'all',
     async handle(em, event) {
-      await execute(em, 'insert into effect (consumer, event_id, sequence) values (?, ?, ?)', [name, event.eventId, event.sequence]);
+      await execute(em, 'insert into effect (consumer, event_id, sequence) values (?, ?, ?)', [
+        name,
+        event.eventId,
+        event.sequence,
+      ]);
       fails(event);
     },
   };
 }
 
 const effects = async ({ name }: Consumer): Promise<number[]> =>
-  (await lab.database.sql<{ sequence: number }>('select sequence from effect where consumer = $1 order by n', [name])).map((row) => row.sequence);
+  (
+    await lab.database.sql<{ sequence: number }>('select sequence from effect where consumer = $1 order by n', [name])
+  ).map((row) => row.sequence);
 const kept = ({ name }: Consumer) =>
   lab.database.sql<{ sequence: string; state: string; attempts: number; last_error: string; event_id: string }>(
     'select * from eventing.kept_delivery where consumer = $1 order by sequence',
@@ -115,7 +123,9 @@ describe.each(['convergent', 'ordered'] as const)('A %s consumer', (order) => {
     await using inbox = started(asking);
     await inbox.deliver(asking, eventOf(uuid(), 1));
     expect(await kept(lamp)).toMatchObject([{ state: 'failing', attempts: 0 }]);
-    await lab.database.sql('update eventing.kept_delivery set next_attempt_at = now() where consumer = $1', [lamp.name]);
+    await lab.database.sql('update eventing.kept_delivery set next_attempt_at = now() where consumer = $1', [
+      lamp.name,
+    ]);
     inbox.poke();
     away = false;
     await eventually(async () => expect(await effects(lamp)).toEqual([1]));
@@ -125,16 +135,20 @@ describe.each(['convergent', 'ordered'] as const)('A %s consumer', (order) => {
 describe('An ordered consumer', () => {
   test('applies each aggregate’s events in sequence, in whatever order and however often they come', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.shuffledSubarray([1, 1, 2, 2, 3, 4, 4, 5, 6], { minLength: 9 }), fc.boolean(), async (arrivals, atOnce) => {
-        const lamp = consumer('ordered');
-        await using inbox = started(lamp);
-        const id = uuid();
-        const events = new Map([1, 2, 3, 4, 5, 6].map((sequence) => [sequence, eventOf(id, sequence)]));
-        const deliver = (sequence: number) => inbox.deliver(lamp, events.get(sequence)!);
-        if (atOnce) await Promise.all(arrivals.map(deliver));
-        else for (const sequence of arrivals) await deliver(sequence);
-        await eventually(async () => expect(await effects(lamp)).toEqual([1, 2, 3, 4, 5, 6]));
-      }),
+      fc.asyncProperty(
+        fc.shuffledSubarray([1, 1, 2, 2, 3, 4, 4, 5, 6], { minLength: 9 }),
+        fc.boolean(),
+        async (arrivals, atOnce) => {
+          const lamp = consumer('ordered');
+          await using inbox = started(lamp);
+          const id = uuid();
+          const events = new Map([1, 2, 3, 4, 5, 6].map((sequence) => [sequence, eventOf(id, sequence)]));
+          const deliver = (sequence: number) => inbox.deliver(lamp, events.get(sequence)!);
+          if (atOnce) await Promise.all(arrivals.map(deliver));
+          else for (const sequence of arrivals) await deliver(sequence);
+          await eventually(async () => expect(await effects(lamp)).toEqual([1, 2, 3, 4, 5, 6]));
+        },
+      ),
       { numRuns: 12 },
     );
   });
@@ -173,7 +187,10 @@ describe('An ordered consumer', () => {
     await inbox.deliver(lamp, eventOf(good, 1));
     await eventually(async () => {
       inbox.poke();
-      expect(await kept(lamp)).toMatchObject([{ sequence: '1', state: 'dead' }, { sequence: '2', state: 'early' }]);
+      expect(await kept(lamp)).toMatchObject([
+        { sequence: '1', state: 'dead' },
+        { sequence: '2', state: 'early' },
+      ]);
     });
     expect(await effects(lamp)).toEqual([1]);
 
@@ -203,11 +220,17 @@ test('two processes that share a consumer apply each event once between them', a
   const events = ids.flatMap((id) => [1, 2, 3, 4, 5].map((sequence) => eventOf(id, sequence)));
   await Promise.all(events.flatMap((event) => [one.deliver(lamp, event), other.deliver(lamp, event)]));
   const rush = async () => {
-    await lab.database.sql(`update eventing.kept_delivery set next_attempt_at = now() where consumer = $1 and state = 'failing'`, [lamp.name]);
+    await lab.database.sql(
+      `update eventing.kept_delivery set next_attempt_at = now() where consumer = $1 and state = 'failing'`,
+      [lamp.name],
+    );
     one.poke();
     expect((await effects(lamp)).length).toBe(15);
   };
   await eventually(rush, { timeoutMs: 20_000 });
-  const rows = await lab.database.sql('select count(distinct event_id)::int as events from effect where consumer = $1', [lamp.name]);
+  const rows = await lab.database.sql(
+    'select count(distinct event_id)::int as events from effect where consumer = $1',
+    [lamp.name],
+  );
   expect(rows).toEqual([{ events: 15 }]);
 });

@@ -9,7 +9,10 @@ beforeAll(async () => {
 afterAll(() => lab[Symbol.asyncDispose]());
 
 const delivery = async (id: string) => {
-  const rows = await lab.database.sql('select relayed_at is not null as relayed, published_at is not null as published from eventing.delivery where id = $1', [id]);
+  const rows = await lab.database.sql(
+    'select relayed_at is not null as relayed, published_at is not null as published from eventing.delivery where id = $1',
+    [id],
+  );
   return rows;
 };
 
