@@ -1,0 +1,58 @@
+import { Client } from 'pg';
+import type { Running } from '../../local/running.ts';
+import type { Stage } from '../../local/story.ts';
+import { eventually } from '../support/eventually.ts';
+
+/** Where the story is played in a running system. */
+export function stageOf(running: Running): Stage {
+  return {
+    memberUrl: running.urls.member,
+    familyAccountUrl: running.urls.familyAccount,
+    memberOperatorToken: running.tokens.memberOperator,
+    familyAccountOperatorToken: running.tokens.familyAccountOperator,
+  };
+}
+
+/**
+ * What must hold of everything that ever happened in a system, once it is at rest: looked up in both databases as a reader.
+ * @throws with the rows that break it
+ */
+export async function invariants(running: Running): Promise<void> {
+  for (const [system, urls] of Object.entries(running.databases)) {
+    const client = new Client(urls.readonly);
+    await client.connect();
+    try {
+      await eventually(() => atRest(client), { timeoutMs: 30_000 });
+      for (const [promise, sql] of Object.entries(breaches)) {
+        const { rows } = await client.query(sql);
+        expect({ system, promise, rows }).toEqual({ system, promise, rows: [] });
+      }
+    } finally {
+      await client.end();
+    }
+  }
+}
+
+async function atRest(client: Client): Promise<void> {
+  const { rows } = await client.query(
+    `select topic, count(*)::int from eventing.delivery where published_at is null group by 1
+     union all select 'kept by ' || consumer || ': ' || event_type || ' ' || state || ' ' || coalesce(last_error, ''), count(*)::int
+       from eventing.kept_delivery where state <> 'discarded' group by 1`,
+  );
+  expect(rows).toEqual([]);
+}
+
+/** Each query finds what must not be. */
+const breaches: Record<string, string> = {
+  'every fact has exactly one internal and one external message, both published': `
+    select e.id, e.event_type, array_agg(d.channel) from eventing.event_store e left join eventing.delivery d on d.event_id = e.id
+     group by e.id, e.event_type having array_agg(d.channel order by d.channel) <> array['external', 'internal']`,
+  'every message is of a stored fact': `
+    select d.id from eventing.delivery d left join eventing.event_store e on e.id = d.event_id where e.id is null`,
+  'sequences are gapless': `
+    select aggregate_id, array_agg(sequence order by sequence) from eventing.event_store group by aggregate_id
+     having max(sequence) <> count(*) or count(distinct sequence) <> count(*)`,
+  'ordered consumers of the own system have applied everything': `
+    select c.consumer, c.aggregate_id, c.last_sequence, s.last_sequence from eventing.cursor c
+      join eventing.stream s on s.aggregate_id::text = c.aggregate_id where c.last_sequence <> s.last_sequence`,
+};

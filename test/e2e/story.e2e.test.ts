@@ -1,0 +1,116 @@
+import { connect } from 'node:net';
+import { type Stage, playStory } from '../../local/story.ts';
+import { eventually } from '../support/eventually.ts';
+import { startStack, type TestStack } from '../support/stack.ts';
+import { invariants, stageOf } from './invariants.ts';
+
+let stack: TestStack;
+let stage: Stage;
+beforeAll(async () => {
+  stack = await startStack();
+  stage = stageOf(await stack.running());
+}, 130_000);
+afterAll(() => stack?.[Symbol.asyncDispose](), 60_000);
+
+const silent = () => undefined;
+
+test('the story comes true: each fact travels every hop, and each effect is there once', async () => {
+  const journeys = await playStory(stage, silent);
+  const types = new Set(journeys.map(({ type }) => type));
+  expect([...types]).toEqual(
+    expect.arrayContaining([
+      'member.registered',
+      'member.identity-verified',
+      'member.logged-in',
+      'member.logged-out',
+      'member.identity-verification-released',
+      'family-account.opened',
+      'family-account.member-joined',
+      'family-account.member-withdrawn',
+    ]),
+  );
+  for (const { type, messages, handledBy } of journeys) {
+    const broadcaster = type.startsWith('member.') ? 'external-broadcaster' : expect.any(String);
+    expect(messages.map(({ channel }) => channel).sort()).toEqual(['external', 'internal']);
+    for (const { relayedAt, publishedAt } of messages) expect([relayedAt ?? publishedAt, publishedAt]).not.toContain(null);
+    expect(handledBy.map(({ consumer }) => consumer)).toContainEqual(broadcaster);
+    if (type === 'member.logged-in') {
+      expect(handledBy.map(({ consumer }) => consumer).sort()).toEqual([
+        'device-login-recorder',
+        'external-broadcaster',
+        'other-device-logout',
+        'other-member-logout',
+      ]);
+    }
+  }
+  const released = journeys.find(({ type }) => type === 'member.identity-verification-released');
+  expect(released?.elsewhere).toMatchObject([{ system: 'family-account' }]);
+  await invariants(await stack.running());
+}, 90_000);
+
+describe.each([
+  'member-relay',
+  'family-account-relay',
+  'other-device-logout',
+  'external-broadcaster',
+  'publish-recorder',
+  'member-daprd',
+  'external-broadcaster-daprd',
+  'family-account',
+  'broker',
+])('kill -9 of %s in the middle of the story', (victim) => {
+  test('changes nothing in the end', async () => {
+    const before = (await stack.running()).processes.find(({ name }) => name === victim);
+    expect(before).toBeDefined();
+    let killed: Promise<{ code: number; output: string }> | undefined;
+    const lines: string[] = [];
+    const story = playUntilItHolds(stage, (line) => {
+      lines.push(line);
+      if (lines.length === 2) killed = stack.script('stack.ts', 'kill', victim);
+    });
+    await story;
+    expect(await killed).toMatchObject({ code: 0 });
+    await eventually(async () => {
+      const after = (await stack.running()).processes.find(({ name }) => name === victim);
+      expect(after?.pid).toBeGreaterThan(0);
+      expect(after?.pid).not.toBe(before?.pid);
+    });
+    await invariants(await stack.running());
+  }, 120_000);
+});
+
+/** A client's request may fail while an API itself is killed; a person would try again. The effects of what was done must hold. */
+async function playUntilItHolds(on: Stage, tell: (line: string) => void): Promise<void> {
+  await playStory(on, tell).catch(async (error: Error) => {
+    if (!/fetch failed|ECONN|answered 503/.test(`${error.message} ${error.cause}`)) throw error;
+    await eventually(() => playStory(on, silent), { timeoutMs: 90_000 });
+  });
+}
+
+test('Ctrl-C stops everything in order and leaves no process and no port behind', async () => {
+  const { processes } = await stack.running();
+  expect(await stack.interrupt()).toBe(0);
+  const ports = processes.flatMap(({ ports }) => Object.values(ports));
+  expect(ports.length).toBeGreaterThan(10);
+  expect(await Promise.all(ports.map(isOpen))).not.toContain(true);
+  expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([]);
+}, 60_000);
+
+function isOpen(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
