@@ -86,21 +86,27 @@ export interface ReceivedEvent {
   readonly data: any;
 }
 
+/** What names are made of; PostgreSQL's text takes any of it. */
+const PRINTABLE = /^[\x21-\x7e]{1,200}$/;
+
 const received = z.object({
   specversion: z.literal('1.0'),
   id: z.uuid(),
   eventid: z.uuid(),
-  type: z.string().min(1).max(200),
-  source: z.string().min(1).max(200),
+  type: z.string().regex(PRINTABLE),
+  source: z.string().regex(PRINTABLE),
   subject: z.uuid(),
   sequence: z
     .string()
     .regex(/^\d{1,15}$/)
     .transform(Number)
     .refine((n) => n >= 1, 'starts at 1'),
-  target: z.string().min(1).max(200).default(EVERYBODY),
+  target: z.string().regex(PRINTABLE).default(EVERYBODY),
   time: z.iso.datetime({ offset: true }),
-  traceparent: z.string().max(200).optional(),
+  traceparent: z
+    .string()
+    .regex(/^[\x20-\x7e]{0,200}$/)
+    .optional(),
   data: z.unknown(),
 });
 

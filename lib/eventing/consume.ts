@@ -133,7 +133,7 @@ async function keepEarly(
   await execute(
     em,
     `insert into eventing.kept_delivery (consumer, event_id, stream, aggregate_id, sequence, event_type, state, envelope, next_attempt_at)
-     values (?, ?, ?, ?, ?, ?, 'early', ?::jsonb, case when ? then clock_timestamp() end)
+     values (?, ?, ?, ?, ?, ?, 'early', ?::json, case when ? then clock_timestamp() end)
      on conflict (consumer, event_id) do update set next_attempt_at = excluded.next_attempt_at`,
     [
       consumer.name,

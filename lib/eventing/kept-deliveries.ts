@@ -30,7 +30,7 @@ export async function keepFailed(
        (consumer, event_id, stream, aggregate_id, sequence, event_type, envelope, attempts, last_error, state, next_attempt_at)
      select c, e, s, a, n, t, v, spent, error, case when spent >= most then 'dead' else 'failing' end,
          case when spent < most then clock_timestamp() + wait * interval '1 millisecond' end
-       from (select ?, ?::uuid, ?, ?, ?::bigint, ?, ?::jsonb, ?::int, ?, ?::int, ?::float) as i(c, e, s, a, n, t, v, spent, error, most, wait)
+       from (select ?, ?::uuid, ?, ?, ?::bigint, ?, ?::json, ?::int, ?, ?::int, ?::float) as i(c, e, s, a, n, t, v, spent, error, most, wait)
      on conflict (consumer, event_id) do update set
        attempts = k.attempts + excluded.attempts,
        last_error = excluded.last_error,
@@ -140,11 +140,19 @@ function isOutage(error: unknown): boolean {
 
 const jitter = (ms: number): number => ms * (0.75 + Math.random() / 2);
 
-/** The error for people, without what it was about: drivers put the values of failed statements into their messages. */
+/**
+ * The error for people, without what it was about: drivers put the values of failed statements into their messages, parsers the text
+ * that they could not read.
+ */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return 'not an Error was thrown';
-  const { code, slug } = error as { code?: string; slug?: string };
-  const what = slug ?? code;
-  const first = error.name.endsWith('Exception') ? '' : `: ${error.message.split('\n')[0]}`;
-  return `${error.name}${what ? ` (${what})` : ''}${first}`.slice(0, 500);
+  const { code, slug, issues } = error as {
+    code?: string;
+    slug?: string;
+    issues?: { path: PropertyKey[]; code: string }[];
+  };
+  const what = slug ?? code ?? issues?.map((issue) => `${issue.path.join('.')} ${issue.code}`).join(', ');
+  const quotes = error instanceof SyntaxError || issues || error.name.endsWith('Exception');
+  const message = quotes ? '' : `: ${error.message.split('\n')[0]}`;
+  return `${error.name}${what ? ` (${what})` : ''}${message}`.replaceAll('\0', '').slice(0, 500);
 }

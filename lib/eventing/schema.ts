@@ -147,7 +147,7 @@ create table eventing.kept_delivery (
   attempts integer not null default 0,
   next_attempt_at timestamptz,
   last_error text,
-  envelope jsonb,
+  envelope json,                             -- not jsonb, which refuses what other systems may send: \\u0000
   raw text,                                  -- the body, when it could not be read as an event
   received_at timestamptz not null default clock_timestamp(),
   primary key (consumer, event_id)

@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { type Stage, playStory } from '../../local/story.ts';
+import { playStory, type Stage } from '../../local/story.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStack, type TestStack } from '../support/stack.ts';
 import { invariants, stageOf } from './invariants.ts';
@@ -32,7 +32,8 @@ test('the story comes true: each fact travels every hop, and each effect is ther
   for (const { type, messages, handledBy } of journeys) {
     const broadcaster = type.startsWith('member.') ? 'external-broadcaster' : expect.any(String);
     expect(messages.map(({ channel }) => channel).sort()).toEqual(['external', 'internal']);
-    for (const { relayedAt, publishedAt } of messages) expect([relayedAt ?? publishedAt, publishedAt]).not.toContain(null);
+    for (const { relayedAt, publishedAt } of messages)
+      expect([relayedAt ?? publishedAt, publishedAt]).not.toContain(null);
     expect(handledBy.map(({ consumer }) => consumer)).toContainEqual(broadcaster);
     if (type === 'member.logged-in') {
       expect(handledBy.map(({ consumer }) => consumer).sort()).toEqual([

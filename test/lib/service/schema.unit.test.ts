@@ -1,0 +1,67 @@
+import { z } from 'zod';
+import { email, text, timestamp, uuid } from '#service/schema';
+
+const name = text({ min: 2, max: 5 });
+
+test('a text is counted in code points and comes out normalised', () => {
+  expect(name.parse('😀😀😀😀😀')).toBe('😀😀😀😀😀');
+  expect(name.safeParse('😀😀😀😀😀😀').success).toBe(false);
+  expect(name.parse('e\u0301e\u0301')).toBe('éé');
+  expect(name.parse('권용근')).toBe('권용근');
+});
+
+test.each([
+  ['half a surrogate pair', 'ab\ud800'],
+  ['NUL', 'ab\u0000'],
+  ['a line break', 'a\nb'],
+  ['a right-to-left override', 'ab\u202e'],
+  ['white space before', ' ab'],
+  ['white space after', 'ab\u00a0'],
+  ['nothing but invisible characters', '\u200b\u200b'],
+  ['too few characters', 'a'],
+  ['too many characters', 'abcdef'],
+  ['another type', 12],
+])('a text with %s is refused', (_, value) => {
+  expect(name.safeParse(value).success).toBe(false);
+});
+
+test('a password may begin and end with white space', () => {
+  expect(text({ max: 9, outerSpaces: true }).parse(' open ')).toBe(' open ');
+});
+
+test('the limits of a text are in its JSON Schema, beside what is said about it', () => {
+  expect(z.toJSONSchema(name.meta({ description: 'A name' }))).toMatchObject({
+    type: 'string',
+    minLength: 2,
+    maxLength: 5,
+    description: 'A name',
+  });
+});
+
+test('addresses and ids come out in lower case', () => {
+  expect(email().parse('Kim@Example.COM')).toBe('kim@example.com');
+  expect(uuid().parse('0198D7A2-0000-7000-8000-00000000000A')).toBe('0198d7a2-0000-7000-8000-00000000000a');
+});
+
+test.each([
+  '',
+  'kim',
+  'kim@',
+  'kim@example',
+  'k im@example.com',
+  `${'k'.repeat(250)}@example.com`,
+  'kim@example.com\u0000',
+])('%j is no e-mail address', (value) => expect(email().safeParse(value).success).toBe(false));
+
+test('a huge string is refused without taking its time', () => {
+  const started = performance.now();
+  expect(email().safeParse('a.'.repeat(125_000)).success).toBe(false);
+  expect(name.safeParse('e\u0301'.repeat(125_000)).success).toBe(false);
+  expect(performance.now() - started).toBeLessThan(1_000);
+});
+
+test('a moment is sent in ISO 8601, whether it was a Date or not', () => {
+  expect(timestamp.parse(new Date(0))).toBe('1970-01-01T00:00:00.000Z');
+  expect(timestamp.parse('1970-01-01T00:00:00Z')).toBe('1970-01-01T00:00:00Z');
+  expect(timestamp.safeParse(0).success).toBe(false);
+});
