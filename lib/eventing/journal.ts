@@ -95,6 +95,25 @@ export async function findKeptBody(
   return row && { event: row.envelope, raw: row.raw };
 }
 
+/** How far an aggregate's facts go. */
+export interface Head {
+  readonly aggregateId: string;
+  readonly sequence: number;
+}
+
+/** The heads of all aggregates in the order of their ids, at most `limit` of those after aggregate `after`. */
+export function findHeads(
+  em: EntityManager,
+  { after, limit }: { after?: string | undefined; limit: number },
+): Promise<Head[]> {
+  return execute<Head>(
+    em,
+    `select aggregate_id as "aggregateId", last_sequence::float8 as sequence from eventing.stream
+      where ?::uuid is null or aggregate_id > ?::uuid order by aggregate_id limit ?`,
+    [after ?? null, after ?? null, limit],
+  );
+}
+
 interface FactRow {
   id: string;
   type: string;

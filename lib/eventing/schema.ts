@@ -126,6 +126,13 @@ create table eventing.inbox (
 );
 create index inbox_event on eventing.inbox (event_id);
 
+-- The ordered consumers that have said where they start.
+create table eventing.consumer (
+  name text primary key,
+  starts text not null check (starts in ('beginning', 'heads')),
+  joined_at timestamptz not null default clock_timestamp()
+);
+
 -- How far each ordered consumer has come, per aggregate.
 create table eventing.cursor (
   consumer text not null,
@@ -216,7 +223,7 @@ grant select, insert, delete on eventing.outbox, eventing.kept_delivery to $role
 grant update (attempts, last_error, next_attempt_at, parked_at) on eventing.outbox to $roles_app;
 grant update on eventing.kept_delivery to $roles_app;
 grant select, delete, update (resend_at) on eventing.relayed to $roles_app;
-grant select, insert on eventing.published, eventing.inbox to $roles_app;
+grant select, insert on eventing.published, eventing.inbox, eventing.consumer to $roles_app;
 grant select on eventing.delivery to $roles_app;
 
 grant select, delete on eventing.outbox to $roles_relay;
@@ -229,7 +236,7 @@ grant select, delete on eventing.published to $roles_housekeeping;
 grant execute on function eventing.ensure_partitions(integer) to $roles_housekeeping;
 
 grant select on eventing.event_store, eventing.stream, eventing.outbox, eventing.relayed, eventing.published, eventing.delivery,
-  eventing.inbox, eventing.cursor to $roles_readonly;
+  eventing.inbox, eventing.consumer, eventing.cursor to $roles_readonly;
 grant select (consumer, event_id, stream, aggregate_id, sequence, event_type, state, attempts, next_attempt_at, last_error, received_at)
   on eventing.kept_delivery to $roles_readonly;
 `;

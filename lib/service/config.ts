@@ -1,0 +1,120 @@
+import { z } from 'zod';
+
+/** One variable of the environment. */
+export interface Setting<T> {
+  readonly schema: z.ZodType<T, string>;
+  /** What it is for, as a clause: printed in errors and in the README. */
+  readonly doc: string;
+  /** As it would be written in the environment. Without one the variable has to be set. */
+  readonly default?: string;
+  /** Its value is never printed. */
+  readonly secret?: boolean;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: each setting has a type of its own
+export type Settings = Record<string, Setting<any>>;
+export type Config<S extends Settings> = { readonly [K in keyof S]: z.output<S[K]['schema']> };
+
+/** The environment is not as declared. The message names every bad variable and says what each is for. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+/**
+ * Reads the declared settings; a variable that is empty counts as not set.
+ * @throws ConfigError naming every missing or wrong variable at once, without the value of a secret
+ */
+export function readConfig<S extends Settings>(settings: S, env: NodeJS.ProcessEnv = process.env): Config<S> {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(settings)) {
+    const given = env[name] || setting.default;
+    const result = given === undefined ? undefined : setting.schema.safeParse(given);
+    if (result?.success) values[name] = result.data;
+    else problems.push(describe(name, setting, given, result?.error));
+  }
+  if (problems.length > 0) throw new ConfigError(report(problems));
+  return values as Config<S>;
+}
+
+function describe(
+  name: string,
+  { doc, secret }: Setting<unknown>,
+  given: string | undefined,
+  error?: z.ZodError,
+): string {
+  if (given === undefined) return `${name} is not set: ${doc}`;
+  const shown = secret ? '' : ` ${JSON.stringify(given.slice(0, 100))}`;
+  return `${name}${shown} is wrong (${error?.issues.map(({ message }) => message).join('; ')}): ${doc}`;
+}
+
+function report(problems: string[]): string {
+  const count = problems.length === 1 ? '1 setting is' : `${problems.length} settings are`;
+  return [`${count} missing or wrong. Set in the environment:`, ...problems.map((problem) => `  ${problem}`)].join(
+    '\n',
+  );
+}
+
+/** The settings as a Markdown table, for the README. */
+export function configTable(settings: Settings): string {
+  const rows = Object.entries(settings).map(([name, { doc, default: value, secret }]) => {
+    const standard = value === undefined ? 'required' : `\`${value}\``;
+    return `| \`${name}\` | ${standard} | ${(secret ? `${doc} (secret)` : doc).replaceAll('|', '\\|')} |`;
+  });
+  return ['| variable | default | what it is |', '|---|---|---|', ...rows, ''].join('\n');
+}
+
+/** A whole number within limits, from its decimal digits. */
+export function integer({ min, max }: { min: number; max: number }): z.ZodType<number, string> {
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, 'not a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min, `less than ${min}`).max(max, `more than ${max}`));
+}
+
+/** An absolute URL with one of these schemes, such as `https`. */
+export function url(...schemes: string[]): z.ZodType<string, string> {
+  const message = `not a URL that begins with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}`;
+  return z.string().refine((value) => schemes.includes(URL.parse(value)?.protocol.slice(0, -1) ?? ''), message);
+}
+
+/** A credential that travels in a header: long enough not to be guessed, and nothing a header cannot carry. */
+export const token: z.ZodType<string, string> = z
+  .string()
+  .regex(/^[\w.~+/=-]*$/, 'has other characters than letters, digits and ._~+/=-')
+  .min(16, 'shorter than 16 characters');
+
+const masterKey: z.ZodType<Buffer, string> = z
+  .base64('not base64')
+  .transform((value) => Buffer.from(value, 'base64'))
+  .refine((key) => key.length === 32, 'not 32 bytes');
+
+/** Settings of every process that serves; take what a process needs. */
+export const common = {
+  PORT: {
+    schema: integer({ min: 0, max: 65_535 }),
+    doc: 'port that HTTP is served on; 0 takes a free one',
+    default: '8080',
+  },
+  HOST: { schema: z.string(), doc: 'address that HTTP is served on', default: '127.0.0.1' },
+  DATABASE_URL: {
+    schema: url('postgres', 'postgresql'),
+    doc: 'PostgreSQL, as `postgres://role:password@host:port/database`',
+    secret: true,
+  },
+  DAPR_HTTP_PORT: { schema: integer({ min: 1, max: 65_535 }), doc: "the Dapr sidecar's HTTP port", default: '3500' },
+  DAPR_API_TOKEN: { schema: token, doc: 'credential that this process shows to its Dapr sidecar', secret: true },
+  APP_API_TOKEN: { schema: token, doc: 'credential that the Dapr sidecar shows to this process', secret: true },
+  LOG_LEVEL: {
+    schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']),
+    doc: 'the least severe level that is logged',
+    default: 'info',
+  },
+  MASTER_KEY: {
+    schema: masterKey,
+    doc: "base64 of 32 random bytes; wraps the keys that members' values are encrypted with",
+    secret: true,
+  },
+  OPERATOR_TOKEN: { schema: token, doc: 'bearer credential of operators', secret: true },
+} as const satisfies Settings;

@@ -1,0 +1,50 @@
+import { z } from 'zod';
+
+// Only these change the order of what is read, which is how names are forged.
+const BIDIRECTIONAL_CONTROLS = /[\u202a-\u202e\u2066-\u2069]/;
+const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
+
+/**
+ * A string as people type it, and the one way to declare a string that is stored: normalised to NFC, counted in code points (as JSON
+ * Schema does), without what PostgreSQL or a log cannot hold (NUL, lone surrogates, control characters).
+ * @param outerSpaces whether it may begin or end with white space, as a password may
+ */
+export function text({ min = 1, max, outerSpaces = false }: { min?: number; max: number; outerSpaces?: boolean }) {
+  return z
+    .string()
+    .refine((value) => value.isWellFormed(), { error: 'contains half a surrogate pair', abort: true })
+    .overwrite((value) => value.normalize('NFC'))
+    .refine((value) => !/\p{Cc}/u.test(value), 'contains control characters')
+    .refine((value) => !BIDIRECTIONAL_CONTROLS.test(value), 'contains characters that change the reading direction')
+    .refine((value) => outerSpaces || value === value.trim(), 'begins or ends with white space')
+    .refine((value) => codePoints(value) <= max, `is longer than ${max} characters`)
+    .refine((value) => codePoints(value) >= min, `is shorter than ${min} character${min === 1 ? '' : 's'}`)
+    .refine((value) => min === 0 || VISIBLE.test(value), 'contains nothing that can be seen')
+    .meta({ minLength: min, maxLength: max });
+}
+
+function codePoints(value: string): number {
+  let count = 0;
+  for (const _ of value) count += 1;
+  return count;
+}
+
+/** A UUID of any version, in lower case. */
+export function uuid() {
+  return z.uuid('is not a UUID').overwrite((value) => value.toLowerCase());
+}
+
+/** An e-mail address, in lower case: two accounts must not differ in case only. */
+export function email() {
+  return z
+    .string()
+    .max(254, { error: 'is longer than 254 characters', abort: true })
+    .pipe(z.email('is not an e-mail address').toLowerCase())
+    .meta({ format: 'email', maxLength: 254 });
+}
+
+/** A moment in answers: a Date or its ISO 8601 form in UTC, always sent as the latter. */
+export const timestamp = z.preprocess(
+  (value) => (value instanceof Date ? value.toISOString() : value),
+  z.iso.datetime(),
+);

@@ -1,0 +1,36 @@
+import type { z } from 'zod';
+import { DomainError, type FieldError } from './errors.ts';
+
+/** More would help nobody: a body may hold tens of thousands of wrong fields. */
+const MOST_ERRORS = 20;
+const LONGEST_POINTER = 200;
+
+/**
+ * Checks one part of a request.
+ * @throws DomainError `invalid-request` with a JSON pointer to each bad field, never with a value
+ */
+export function validate<T>(schema: z.ZodType<T>, value: unknown, part: FieldError['in']): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw invalidRequest(result.error.issues.flatMap((issue) => fieldErrors(issue, part)).slice(0, MOST_ERRORS));
+}
+
+/** The error for a request that is not what its route declares. */
+export function invalidRequest(errors: readonly FieldError[]): DomainError {
+  const first = errors[0];
+  const where = first?.pointer ? ` at ${first.pointer}` : '';
+  const message = first ? `The ${first.in} is not valid${where}: ${first.detail}` : 'The request is not valid';
+  return new DomainError('invalid-request', message, 'invalid', { errors });
+}
+
+function fieldErrors(issue: z.core.$ZodIssue, part: FieldError['in']): FieldError[] {
+  if (issue.code !== 'unrecognized_keys') return [{ in: part, pointer: pointerTo(issue.path), detail: issue.message }];
+  const keys = issue.keys.slice(0, MOST_ERRORS);
+  return keys.map((key) => ({ in: part, pointer: pointerTo([...issue.path, key]), detail: 'is not a known field' }));
+}
+
+/** https://www.rfc-editor.org/rfc/rfc6901 */
+function pointerTo(path: readonly PropertyKey[]): string {
+  const pointer = path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+  return pointer.length > LONGEST_POINTER ? `${pointer.slice(0, LONGEST_POINTER)}...` : pointer;
+}
