@@ -1,73 +1,164 @@
+import { Migration } from '@mikro-orm/migrations';
 import { defineEntity, type MikroORM, p } from '@mikro-orm/postgresql';
-import { connect } from '#service/database';
-import { databaseError } from '#service/database-errors';
-import { describeError } from '#service/log';
+import { connect, migrate } from '#service/database';
+import { toProblem } from '#service/problem';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { eventually } from '../../support/eventually.ts';
+
+const petSchema = defineEntity({
+  name: 'Pet',
+  tableName: 'pet',
+  properties: { id: p.integer().primary(), name: p.string(), version: p.integer().version() },
+});
+class Pet extends petSchema.class {}
+petSchema.setClass(Pet);
 
 let database: TestDatabase;
 let orm: MikroORM;
-const P = defineEntity({ name: 'Pet', tableName: 'pet', properties: { id: p.integer().primary(), email: p.string() } });
-class Pet extends P.class {}
-P.setClass(Pet);
-test('x', async () => {
+const warnings: string[] = [];
+beforeAll(async () => {
   database = await createTestDatabase('lab');
-  await database.sql('create table pet (id int primary key, email text unique); grant all on pet to public;');
-  const warnings: string[] = [];
+  await database.sql(
+    'create table pet (id int primary key, name text unique, version int not null default 1); grant all on pet to public',
+  );
   orm = await connect({
     url: database.urls.app,
     entities: [Pet],
-    pool: { max: 1 },
-    log: { warn: (m) => warnings.push(m) },
+    pool: { max: 2 },
+    name: 'pets',
+    log: { warn: (line) => warnings.push(line) },
   });
-  const em = orm.em.fork();
-  em.create(Pet, { id: 1, email: 'a@example.com' });
-  await em.flush();
-  const em2 = orm.em.fork();
-  em2.create(Pet, { id: 2, email: 'a@example.com' });
-  for (const f of [
-    () => em2.flush(),
-    () => orm.em.fork().execute('select * from nope where x = ?', ['secretparam']),
-    () => orm.em.fork().findOneOrFail(Pet, { email: 'nobody@x' }),
-    () => orm.em.fork().execute('select ?::uuid', ['boo']),
-  ]) {
-    await f().catch((e) =>
-      console.log(
-        e.name,
-        '|',
-        e.message,
-        '|',
-        e.sqlMessage,
-        Object.keys(e),
-        databaseError(e)?.slug,
-        JSON.stringify(describeError(e)),
-      ),
-    );
-  }
-  const t = orm.em.fork();
-  await t.begin();
-  await orm.em
-    .fork()
-    .execute('select 1')
-    .catch((e) => console.log(e.name, e.message, e.code, databaseError(e)?.slug));
-  await database.sql(
-    "select pg_terminate_backend(pid) from pg_stat_activity where usename like '%app' and datname=current_database()",
-  );
-  await t.execute('select 1').catch((e) => console.log(e.name, e.message, e.code, databaseError(e)?.slug));
-  await t.rollback().catch((e) => console.log('rb', e.name, e.message, e.code, databaseError(e)?.slug));
-  console.log(
-    await orm.em
-      .fork()
-      .execute(
-        "select application_name, current_setting('statement_timeout') s, current_setting('TimeZone') tz, current_setting('idle_in_transaction_session_timeout') from pg_stat_activity where pid = pg_backend_pid()",
-      ),
-  );
-  console.log(warnings);
-  await connect({ url: 'postgres://a:b@127.0.0.1:1/x' }).catch((e) =>
-    console.log(e.name, e.message, e.code, databaseError(e)?.slug),
-  );
-  await connect({ url: 'postgres://a:b@localhost:1/x' }).catch((e) =>
-    console.log(e.name, e.message, e.code, databaseError(e)?.slug),
-  );
+});
+afterAll(async () => {
   await orm.close();
   await database.drop();
-}, 60000);
+});
+
+async function problemOf(work: Promise<unknown>) {
+  const { status, body, headers } = await work.then(
+    () => Promise.reject(new Error('it worked')),
+    (error: unknown) => toProblem(error, 'trace'),
+  );
+  return [status, body.slug, headers['Retry-After']];
+}
+
+const breakConnections = () =>
+  database.sql(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pets' and datname = current_database()",
+  );
+
+test('a connection says who we are, and waits for nothing without end', async () => {
+  const [settings] = await orm.em
+    .fork()
+    .execute(`select current_setting('application_name') as name, current_setting('statement_timeout') as statement,
+    current_setting('idle_in_transaction_session_timeout') as idle`);
+  expect(settings).toEqual({ name: 'pets', statement: '15s', idle: '30s' });
+});
+
+test('connections that break within transactions come back to the pool, however many', async () => {
+  const broken = () =>
+    orm.em.fork().transactional(async (em) => {
+      await em.execute('select 1');
+      await breakConnections();
+      await em.execute('select 1');
+    });
+  for (let i = 0; i < 4; i++) expect(await problemOf(broken())).toEqual([503, 'database-unavailable', '5']);
+  await expect(orm.em.fork().execute('select 1 as one')).resolves.toEqual([{ one: 1 }]);
+});
+
+test('a connection that breaks under a query outside a transaction is an outage, and the next query works', async () => {
+  const sleeping = orm.em.fork().execute('select pg_sleep(20)');
+  const outcome = problemOf(sleeping);
+  await eventually(async () => (await breakConnections()).length > 0);
+  expect(await outcome).toEqual([503, 'database-unavailable', '5']);
+  await expect(orm.em.fork().execute('select 1 as one')).resolves.toEqual([{ one: 1 }]);
+});
+
+test('when every connection is taken, the next one is told so instead of waiting', async () => {
+  const forks = [orm.em.fork(), orm.em.fork()];
+  for (const em of forks) await em.begin();
+  expect(await problemOf(orm.em.fork().execute('select 1'))).toEqual([503, 'database-unavailable', '5']);
+  for (const em of forks) await em.rollback();
+}, 10_000);
+
+test('a database that is not there is an outage', async () => {
+  for (const host of ['127.0.0.1', 'localhost', 'no-such-host.invalid'])
+    expect(await problemOf(connect({ url: `postgres://app:secret@${host}:1/none` }))).toEqual([
+      503,
+      'database-unavailable',
+      '5',
+    ]);
+});
+
+test('of two changes at the same moment one is told to read again, also when several entities change', async () => {
+  await database.sql("insert into pet (id, name) values (1, 'Rex'), (2, 'Tom')");
+  const em = orm.em.fork();
+  for (const pet of await em.find(Pet, {})) pet.name += '!';
+  await database.sql('update pet set version = version + 1 where id = 2');
+  expect(await problemOf(em.flush())).toEqual([409, 'concurrent-change', undefined]);
+});
+
+test('what must be unique and is not is a conflict, and what was typed is not told', async () => {
+  await database.sql("insert into pet (id, name) values (3, 'Kim')");
+  const em = orm.em.fork();
+  em.create(Pet, { id: 4, name: 'Kim' });
+  expect(await problemOf(em.flush())).toEqual([409, 'already-exists', undefined]);
+});
+
+test('a deadlock is worth another try', async () => {
+  await database.sql("insert into pet (id, name) values (11, 'a'), (12, 'b')");
+  const lockBoth = (first: number, second: number, atBarrier: () => Promise<void>) =>
+    orm.em.fork().transactional(async (em) => {
+      await em.execute('update pet set name = name where id = ?', [first]);
+      await atBarrier();
+      await em.execute('update pet set name = name where id = ?', [second]);
+    });
+  let arrived = 0;
+  const { promise: both, resolve } = Promise.withResolvers<void>();
+  const barrier = async () => {
+    arrived += 1;
+    if (arrived === 2) resolve();
+    await both;
+  };
+  const outcomes = await Promise.allSettled([lockBoth(11, 12, barrier), lockBoth(12, 11, barrier)]);
+  const loser = outcomes.find((outcome) => outcome.status === 'rejected');
+  expect(await problemOf(Promise.reject(loser?.reason))).toEqual([503, 'try-again', '1']);
+});
+
+describe('migrations', () => {
+  class CreateOwner extends Migration {
+    override up(): void {
+      this.addSql('create table owner (id int); select pg_sleep(0.2)');
+    }
+  }
+  class Broken extends Migration {
+    override up(): void {
+      this.addSql('create table half (id int)');
+      this.addSql('select nonsense');
+    }
+  }
+  const create = { name: 'Pets0001Owner', class: CreateOwner };
+
+  test('are applied once, in order, whoever runs them and however many at a time', async () => {
+    const printed: string[] = [];
+    const run = () =>
+      migrate({
+        url: database.urls.owner,
+        migrations: [create],
+        table: 'pets.migration',
+        print: (line) => printed.push(line),
+      });
+    await Promise.all([run(), run(), run()]);
+    expect(printed.sort()).toEqual(['applied Pets0001Owner', 'nothing to apply', 'nothing to apply']);
+    expect(await database.sql('select name from pets.migration')).toEqual([{ name: 'Pets0001Owner' }]);
+  });
+
+  test('leave nothing behind when they fail, and keep what was applied before', async () => {
+    const migrations = [create, { name: 'Pets0002Broken', class: Broken }];
+    await expect(
+      migrate({ url: database.urls.owner, migrations, table: 'pets.migration', print: () => undefined }),
+    ).rejects.toThrow('nonsense');
+    expect(await database.sql("select to_regclass('half') as half")).toEqual([{ half: null }]);
+    expect(await database.sql('select name from pets.migration')).toEqual([{ name: 'Pets0001Owner' }]);
+  });
+});

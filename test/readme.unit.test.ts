@@ -1,0 +1,25 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+const read = (file: string) => readFileSync(join(root, file), 'utf8');
+const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+
+describe.each(['README.md', 'CONTRIBUTING.md', 'lib/eventing/README.md'])('%s', (file) => {
+  test('names only npm scripts that there are', () => {
+    const named = [...read(file).matchAll(/npm (?:run )?([a-z][\w:-]*)/g)].map(([, name]) => name!);
+    expect(named.filter((name) => !['install', 'ci'].includes(name) && !scripts[name])).toEqual([]);
+  });
+
+  test('links only to files that there are', () => {
+    const links = [...read(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path!);
+    expect(links.filter((path) => !existsSync(join(root, file, '..', path)))).toEqual([]);
+  });
+});
+
+test('the decisions are numbered without a gap, and each says what it is about', async () => {
+  const { readdirSync } = await import('node:fs');
+  const pages = readdirSync(join(root, 'docs/decisions')).sort();
+  expect(pages.map((page) => Number(page.slice(0, 4)))).toEqual(pages.map((_, index) => index + 1));
+  for (const page of pages) expect(read(`docs/decisions/${page}`)).toMatch(new RegExp(`^# ${Number(page.slice(0, 4))}\\. \\S`));
+});

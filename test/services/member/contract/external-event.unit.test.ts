@@ -1,0 +1,57 @@
+import { readFileSync } from 'node:fs';
+import { externalData, readEnvelope, topicOf } from '#eventing/cloud-event';
+import { externalMemberEvent, MEMBER_EXTERNAL_TOPIC, memberEventTypes } from '#member/contract';
+import { jsonSchema, jsonSchemaFile } from '../../../../services/member/contract/json-schema.ts';
+import { events } from '../../../../services/member/events.ts';
+import { system } from '../../../../services/member/system.ts';
+
+const id = '0198d7a2-0000-7000-8000-000000000001';
+
+test('the contract lists exactly the facts of a member, with their attributes', () => {
+  const stated = Object.values(events).map(({ type, attributes }) => [type, Object.keys(attributes.shape).sort()]);
+  expect(memberEventTypes).toEqual(Object.fromEntries(stated));
+});
+
+test('the published JSON Schema is the one of today: run services/member/contract/json-schema.ts', () => {
+  expect(readFileSync(jsonSchemaFile, 'utf8')).toBe(jsonSchema());
+});
+
+test('what is broadcast keeps to the contract and holds no value', () => {
+  const internal = readEnvelope({
+    specversion: '1.0',
+    id,
+    eventid: id,
+    type: 'member.registered',
+    source: '/member',
+    subject: id,
+    sequence: '0000000001',
+    time: '2026-07-01T09:00:00.000Z',
+    data: { attributes: { name: 'encrypted', email: 'encrypted' }, reason: 'encrypted' },
+  });
+  const data = externalData(system, internal);
+  expect(externalMemberEvent.parse(data)).toEqual({
+    memberId: id,
+    eventType: 'member.registered',
+    attributeTypes: ['email', 'name'],
+    occurredAt: '2026-07-01T09:00:00.000Z',
+  });
+  expect(topicOf(system, 'external')).toBe(MEMBER_EXTERNAL_TOPIC);
+});
+
+describe('The contract', () => {
+  const event = {
+    memberId: id,
+    eventType: 'member.registered',
+    attributeTypes: [],
+    occurredAt: '2026-07-01T09:00:00Z',
+  };
+
+  test('lets types come that were not there when a consumer was written', () => {
+    const later = { ...event, eventType: 'member.nickname-chosen', attributeTypes: ['nickname'] };
+    expect(externalMemberEvent.parse(later)).toEqual(later);
+  });
+
+  test('takes no fifth field', () => {
+    expect(externalMemberEvent.safeParse({ ...event, email: 'anna@example.com' }).success).toBe(false);
+  });
+});
