@@ -1,6 +1,9 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { architecture } from './architecture.ts';
+import { withTables } from './readme-tables.ts';
 
 /** `npm run docs`: writes the pages that are made from the code. Tests fail while one is stale. */
+const readme = join(import.meta.dirname, '../README.md');
 writeFileSync(join(import.meta.dirname, 'architecture.md'), architecture());
+writeFileSync(readme, withTables(readFileSync(readme, 'utf8')));

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { withTables } from '../docs/readme-tables.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
@@ -17,9 +18,13 @@ describe.each(['README.md', 'CONTRIBUTING.md', 'lib/eventing/README.md'])('%s', 
   });
 });
 
-test('the decisions are numbered without a gap, and each says what it is about', async () => {
-  const { readdirSync } = await import('node:fs');
+test('the decisions are numbered without a gap, and each says what it is about', () => {
   const pages = readdirSync(join(root, 'docs/decisions')).sort();
   expect(pages.map((page) => Number(page.slice(0, 4)))).toEqual(pages.map((_, index) => index + 1));
-  for (const page of pages) expect(read(`docs/decisions/${page}`)).toMatch(new RegExp(`^# ${Number(page.slice(0, 4))}\\. \\S`));
+  for (const page of pages)
+    expect(read(`docs/decisions/${page}`)).toMatch(new RegExp(`^# ${Number(page.slice(0, 4))}\\. \\S`));
+});
+
+test('the README’s tables are those of today’s code', () => {
+  expect(read('README.md')).toBe(withTables(read('README.md')));
 });

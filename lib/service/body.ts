@@ -51,7 +51,7 @@ function parse(bytes: Buffer): unknown {
   try {
     return JSON.parse(utf8.decode(bytes));
   } catch (error) {
-    throw malformed(error instanceof SyntaxError ? 'is not JSON' : 'is not UTF-8', error);
+    throw malformed('is not JSON in UTF-8', error);
   }
 }
 

@@ -21,7 +21,7 @@ const CONNECTION_LOST =
 
 /** What a failure of the database means to a caller; undefined when the error is something else. */
 export function databaseError(error: unknown): DomainError | undefined {
-  if (!(error instanceof Error)) return undefined;
+  if (!Error.isError(error)) return undefined;
   if (error instanceof OptimisticLockError)
     return new DomainError(
       'concurrent-change',

@@ -2,6 +2,7 @@ import { type EventSubscriber, NullCacheAdapter } from '@mikro-orm/core';
 import { Migrator } from '@mikro-orm/migrations';
 import { type MigrationObject, MikroORM, type Options } from '@mikro-orm/postgresql';
 import { Client } from 'pg';
+import { releaseDeadConnections } from './dead-connections.ts';
 
 export interface ConnectOptions {
   readonly url: string;
@@ -43,6 +44,7 @@ export async function connect({
       // For a free connection of the pool and for a new one: better a 503 than a queue that grows.
       connectionTimeoutMillis: 5_000,
       keepAlive: true,
+      onPoolCreated: releaseDeadConnections,
     },
     logger: (message) => (log ? log.warn(message) : undefined),
     colors: false,

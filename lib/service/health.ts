@@ -50,7 +50,7 @@ async function outcome(check: Check): Promise<string> {
     return 'ok';
   } catch (error) {
     // No messages: they may name hosts and roles, and probes are open to everybody.
-    return (error as { code?: string }).code ?? (error instanceof Error ? error.name : 'failed');
+    return (error as { code?: string }).code ?? (Error.isError(error) ? error.name : 'failed');
   } finally {
     clearTimeout(timer);
   }
@@ -72,6 +72,8 @@ export function daprCheck({ port, host = '127.0.0.1' }: { port: number; host?: s
     const { statusCode, body } = await request(`http://${host}:${port}/v1.0/healthz/outbound`, {
       headersTimeout: CHECK_TIMEOUT_MS,
       bodyTimeout: CHECK_TIMEOUT_MS,
+      // No kept connection: one to a sidecar that has been started again since would look like an outage.
+      reset: true,
     });
     await body.dump();
     if (statusCode !== 204)

@@ -98,10 +98,11 @@ function respond(ctx: Context, { method, path, responses }: Route, { status, bod
   const declared = responses[status];
   if (declared === undefined)
     throw new Error(`${method} ${path} does not declare the status ${status} that it answered with`);
-  ctx.status = status;
   ctx.set(headers);
   ctx.body = typeof declared === 'string' ? null : JSON.stringify(declared.parse(body));
   if (ctx.body !== null) ctx.type = 'json';
+  // Last, since Koa makes every answer without a body a 204.
+  ctx.status = status;
 }
 
 /** What no route has answered. */

@@ -1,4 +1,4 @@
-import { type Logger, pino, stdTimeFunctions } from 'pino';
+import { type DestinationStream, type Logger, type LoggerOptions, pino, stdTimeFunctions } from 'pino';
 
 export type Log = Logger;
 
@@ -20,9 +20,10 @@ const SECRETS = [
  * A log of one JSON object a line, on stdout.
  * @param name the program
  * @param level the least severe level that is written
+ * @param to where to, stdout unless told
  */
-export function createLog(name: string, level: string = 'info'): Log {
-  return pino({
+export function createLog(name: string, level: string = 'info', to: DestinationStream = pino.destination(1)): Log {
+  const options: LoggerOptions = {
     name,
     level,
     timestamp: stdTimeFunctions.isoTime,
@@ -31,17 +32,17 @@ export function createLog(name: string, level: string = 'info'): Log {
       censor: '[redacted]',
     },
     serializers: { err: describeError, error: describeError },
-  });
+  };
+  return pino(options, to);
 }
 
-/** An error without what people typed: the messages of the database and the ORM quote the statement, its parameters and the row. */
+/** An error without what people typed: some messages of the database and of the ORM quote values. */
 export function describeError(error: unknown): unknown {
-  if (!(error instanceof Error)) return { type: typeof error };
+  if (!Error.isError(error)) return { type: typeof error };
   const { code, constraint, table, slug } = error as Error & Record<'code' | 'constraint' | 'table' | 'slug', unknown>;
-  const quotes = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !code.startsWith('E');
   return {
     type: error.name,
-    message: quotes ? undefined : error.message,
+    message: harmlessMessage(error, code),
     code,
     constraint,
     table,
@@ -52,4 +53,12 @@ export function describeError(error: unknown): unknown {
       .join('\n'),
     cause: error.cause === undefined ? undefined : describeError(error.cause),
   };
+}
+
+function harmlessMessage({ name, message }: Error, code: unknown): string | undefined {
+  if (name === 'NotFoundError') return undefined;
+  const sqlState = typeof code === 'string' && /^[0-9A-DF-Z][0-9A-Z]{4}$/.test(code) ? code : undefined;
+  if (!sqlState) return message;
+  // Data exceptions and broken constraints quote the datum; what follows the first line is the row or the statement.
+  return /^2[23]/.test(sqlState) ? undefined : message.split('\n')[0];
 }

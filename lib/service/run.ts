@@ -68,7 +68,7 @@ function die(log: Log, error: unknown): never {
 
 function explain(log: Log, error: unknown): void {
   if (error instanceof ConfigError) process.stderr.write(`${error.message}\n`);
-  else log.fatal({ err: error }, `could not start: ${error instanceof Error ? error.message : error}`);
+  else log.fatal({ err: error }, `could not start: ${Error.isError(error) ? error.message : error}`);
 }
 
 export interface ListenOptions {

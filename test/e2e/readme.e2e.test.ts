@@ -50,7 +50,13 @@ test('two replicas of everything double nothing', async () => {
   await using stack = await startStack('--replicas', '2');
   const { processes } = await stack.running();
   expect(processes.map(({ name }) => name)).toEqual(
-    expect.arrayContaining(['member-2', 'member-2-daprd', 'member-2-relay', 'external-broadcaster-2', 'family-account-2']),
+    expect.arrayContaining([
+      'member-2',
+      'member-2-daprd',
+      'member-2-relay',
+      'external-broadcaster-2',
+      'family-account-2',
+    ]),
   );
   expect((await stack.script('stack.ts')).output).toMatch(/member-relay/);
   const { invariants, stageOf } = await import('./invariants.ts');
@@ -59,7 +65,10 @@ test('two replicas of everything double nothing', async () => {
     const journeys = await playStory(stageOf(await stack.running()), () => undefined);
     for (const { type, handledBy } of journeys) {
       const consumers = handledBy.map(({ consumer }) => consumer);
-      expect({ type, twice: consumers.filter((name, index) => consumers.indexOf(name) !== index) }).toEqual({ type, twice: [] });
+      expect({ type, twice: consumers.filter((name, index) => consumers.indexOf(name) !== index) }).toEqual({
+        type,
+        twice: [],
+      });
     }
   }
   expect((await stack.script('stack.ts', 'kill', 'member-relay')).code).toBe(0);

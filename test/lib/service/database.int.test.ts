@@ -71,7 +71,8 @@ test('a connection that breaks under a query outside a transaction is an outage,
   const outcome = problemOf(sleeping);
   await eventually(async () => (await breakConnections()).length > 0);
   expect(await outcome).toEqual([503, 'database-unavailable', '5']);
-  await expect(orm.em.fork().execute('select 1 as one')).resolves.toEqual([{ one: 1 }]);
+  // The pool may hand out another broken connection before it has heard of its end.
+  await eventually(() => orm.em.fork().execute('select 1'));
 });
 
 test('when every connection is taken, the next one is told so instead of waiting', async () => {

@@ -1,0 +1,119 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from 'pg';
+import { freePort } from './ports.ts';
+import { prepareCluster } from './postgres-cluster.ts';
+
+/** The connection strings of one system's database, by role. */
+export interface SystemUrls {
+  readonly owner: string;
+  readonly app: string;
+  readonly relay: string;
+  readonly housekeeping: string;
+  readonly readonly: string;
+}
+
+export type DatabaseRole = keyof SystemUrls;
+
+export const databaseRoles: readonly DatabaseRole[] = ['owner', 'app', 'relay', 'housekeeping', 'readonly'];
+
+/**
+ * Starts a PostgreSQL of its own on a free port of 127.0.0.1, with a new data directory or the one it finds.
+ * @param options.log takes each line of progress
+ * @returns its port, the superuser's connection string, and `stop`, which ends it quickly and cleanly
+ * @throws when it does not accept connections, with the end of what it printed
+ */
+export async function startPostgres(options: {
+  dataDir: string;
+  log: (line: string) => void;
+}): Promise<{ port: number; superuserUrl: string; stop(): Promise<void> }> {
+  const { dataDir, log } = options;
+  const port = await freePort();
+  const { command, user, superuserUrl } = await prepareCluster(dataDir, port);
+  const logFile = join(dataDir, 'postgres.log');
+  const output = openSync(logFile, 'a', 0o600);
+  const server = spawn(command[0]!, command.slice(1), { ...user, cwd: '/', stdio: ['ignore', output, output] });
+  closeSync(output);
+  const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()).once('error', () => resolve()));
+  const stop = async (): Promise<void> => {
+    server.kill('SIGINT');
+    await ended;
+  };
+  try {
+    const failed = ended.then(() => Promise.reject(new Error('it has ended')));
+    await Promise.race([acceptsConnections(superuserUrl, 10_000), failed]);
+  } catch (error) {
+    await stop();
+    const end = (await readFile(logFile, 'utf8')).slice(-2000);
+    throw new Error(`PostgreSQL in ${dataDir} did not start: ${end}`, { cause: error });
+  }
+  log(`PostgreSQL listens on 127.0.0.1:${port}`);
+  return { port, superuserUrl, stop };
+}
+
+/** Waits until PostgreSQL lets the user in. @throws what kept it from it, after `timeoutMs` */
+export async function acceptsConnections(url: string, timeoutMs: number): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      return await withClient(url, async () => undefined);
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await delay(20);
+    }
+  }
+}
+
+/**
+ * Creates a system's database and its roles, or gives the roles new passwords when they exist. The owner's role owns the
+ * database and so runs migrations; the others may connect, and get their privileges from migrations. Nobody else may connect.
+ * @param system.database the database's name: lower-case letters and underscores
+ * @param system.rolePrefix the roles are `<rolePrefix>_owner`, `_app`, `_relay`, `_housekeeping`, `_readonly`
+ * @param system.passwords generated for the roles that have none here
+ */
+export async function createSystem(
+  superuserUrl: string,
+  system: { database: string; rolePrefix: string; passwords?: Partial<Record<DatabaseRole, string>> },
+): Promise<SystemUrls> {
+  const { database, rolePrefix } = system;
+  for (const name of [database, rolePrefix]) if (!/^[a-z_]+$/.test(name)) throw new Error(`Not a plain name: ${name}`);
+  const roles = databaseRoles.map((role) => ({
+    role,
+    username: `${rolePrefix}_${role}`,
+    password: system.passwords?.[role] ?? randomBytes(24).toString('base64url'),
+  }));
+  await withClient(superuserUrl, async (client) => {
+    for (const { username, password } of roles) await createRole(client, username, password);
+    const { rowCount } = await client.query('select from pg_database where datname = $1', [database]);
+    if (rowCount === 0) await client.query(`create database ${database} owner ${rolePrefix}_owner`);
+    await client.query(`revoke all on database ${database} from public`);
+    await client.query(`grant connect on database ${database} to ${roles.map(({ username }) => username).join(', ')}`);
+  });
+  const url = (parts: Partial<URL>) =>
+    Object.assign(new URL(superuserUrl), { pathname: `/${database}`, ...parts }).href;
+  await withClient(url({}), (client) => client.query('revoke create on schema public from public'));
+  const urls = roles.map(({ role, username, password }) => [role, url({ username, password })]);
+  return Object.fromEntries(urls) as SystemUrls;
+}
+
+async function createRole(client: Client, username: string, password: string): Promise<void> {
+  const { rowCount } = await client.query('select from pg_roles where rolname = $1', [username]);
+  const verb = rowCount === 0 ? 'create' : 'alter';
+  await client.query(`${verb} role ${username} login password ${client.escapeLiteral(password)}`);
+}
+
+async function withClient<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: 2000 });
+  // A server that goes away is reported by the query under way.
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}

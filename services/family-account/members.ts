@@ -1,0 +1,15 @@
+/** What the member system says about a member now. */
+export type Standing = 'VERIFIED' | 'NOT_VERIFIED' | 'WITHDRAWN';
+
+export interface MemberSession {
+  readonly memberId: string;
+  readonly sessionNumber: string;
+}
+
+/** The member system, as this one needs it. Both throw DependencyUnavailable `member-api-unavailable` when it cannot be asked now. */
+export interface Members {
+  /** A member's newest state; `NOT_VERIFIED` also when there is no such member. */
+  standingOf(memberId: string): Promise<Standing>;
+  /** The live session that a token opens; undefined when it has ended or never was. */
+  sessionOf(token: string): Promise<MemberSession | undefined>;
+}

@@ -1,0 +1,43 @@
+import { z } from 'zod';
+import { common, type Settings, token } from '#service/config';
+
+const {
+  PORT,
+  HOST,
+  DATABASE_URL,
+  DAPR_HTTP_PORT,
+  DAPR_API_TOKEN,
+  APP_API_TOKEN,
+  LOG_LEVEL,
+  MASTER_KEY,
+  OPERATOR_TOKEN,
+} = common;
+
+/** The environment of the family-account service. */
+export const settings = {
+  PORT: { ...PORT, default: '8081' },
+  HOST,
+  DATABASE_URL,
+  DAPR_HTTP_PORT,
+  DAPR_API_TOKEN,
+  APP_API_TOKEN,
+  LOG_LEVEL,
+  MASTER_KEY: {
+    ...MASTER_KEY,
+    doc: "base64 of 32 random bytes; wraps the keys that accounts' values are encrypted with",
+  },
+  OPERATOR_TOKEN,
+  MEMBER_APP_ID: {
+    schema: z.string().regex(/^[\w-]{1,64}$/, 'not an app-id'),
+    doc: 'Dapr app-id of the member API',
+    default: 'member',
+  },
+  MEMBER_READER_TOKEN: {
+    schema: token,
+    doc: "bearer credential that reads a member's newest state, one of the member API's `READER_TOKENS`",
+    secret: true,
+  },
+} as const satisfies Settings;
+
+/** The environment of the migrations, which run as the database's owner. */
+export const migrationSettings = { DATABASE_URL } as const satisfies Settings;

@@ -1,0 +1,39 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { v7 as uuid } from 'uuid';
+import { DomainError } from '#service/errors';
+import { hashCode } from '../codes.ts';
+import { Invitation } from '../domain/invitation.ts';
+import type { Members } from '../members.ts';
+import { type FamilyAccountWithMembers, lockFamilyAccount } from './lock-family-account.ts';
+import { mustBeVerified } from './must-be-verified.ts';
+import { refusingSecondMembership } from './refuse-second-membership.ts';
+
+/**
+ * Lets a member join the account that the invitation is to. Asked again by the same member, it answers the same.
+ * @throws DomainError `invitation-not-found`, `identity-not-verified`, and what `FamilyAccount.accept` throws
+ */
+export async function acceptInvitation(
+  em: EntityManager,
+  members: Members,
+  { code, memberId }: { code: string; memberId: string },
+  at = new Date(),
+): Promise<FamilyAccountWithMembers> {
+  const { familyAccountId } = await findInvitation(em.fork(), code);
+  await mustBeVerified(members, memberId);
+  return refusingSecondMembership(() =>
+    em.transactional(async (tx) => {
+      const before = await lockFamilyAccount(tx, familyAccountId);
+      const invitation = await findInvitation(tx, code);
+      const joined = before.account.accept(before.members, invitation, { id: uuid(), memberId }, at);
+      if (!joined) return before;
+      tx.persist(joined);
+      return { account: before.account, members: [...before.members, joined] };
+    }),
+  );
+}
+
+async function findInvitation(em: EntityManager, code: string): Promise<Invitation> {
+  const invitation = await em.findOne(Invitation, { codeHash: hashCode(code) });
+  if (!invitation) throw new DomainError('invitation-not-found', 'There is no such invitation', 'not-found');
+  return invitation;
+}

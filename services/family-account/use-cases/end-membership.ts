@@ -1,0 +1,25 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { DomainError } from '#service/errors';
+import { lockOwnFamilyAccount } from './lock-family-account.ts';
+
+/**
+ * A member leaves, or is removed by the owner.
+ * @param by the member who asks for it
+ * @throws DomainError `family-account-not-found`, `owner-only`, `membership-not-found`
+ */
+export async function endMembership(
+  em: EntityManager,
+  { familyAccountId, memberId, by }: { familyAccountId: string; memberId: string; by: string },
+  at = new Date(),
+): Promise<void> {
+  await em.transactional(async (tx) => {
+    const { account, members, own } = await lockOwnFamilyAccount(tx, familyAccountId, by);
+    if (by === memberId) return account.endMembership(members, own, 'LEFT', at);
+    account.mustBeOwnedBy(by);
+    const membership = members.find((other) => other.memberId === memberId);
+    if (!membership) {
+      throw new DomainError('membership-not-found', 'This family account has no such member', 'not-found');
+    }
+    account.endMembership(members, membership, 'REMOVED', at);
+  });
+}

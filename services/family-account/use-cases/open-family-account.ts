@@ -1,0 +1,29 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { v7 as uuid } from 'uuid';
+import { FamilyAccount } from '../domain/family-account.ts';
+import type { Members } from '../members.ts';
+import type { FamilyAccountWithMembers } from './lock-family-account.ts';
+import { mustBeVerified } from './must-be-verified.ts';
+import { refusingSecondMembership } from './refuse-second-membership.ts';
+
+/**
+ * Opens an account, whose first member and owner is the one who opens it.
+ * @throws DomainError `identity-not-verified`, `already-in-family-account`
+ */
+export async function openFamilyAccount(
+  em: EntityManager,
+  members: Members,
+  { name, ownerId }: { name: string; ownerId: string },
+  at = new Date(),
+): Promise<FamilyAccountWithMembers> {
+  await mustBeVerified(members, ownerId);
+  return refusingSecondMembership(() =>
+    em.transactional(async (tx) => {
+      const opened = FamilyAccount.open({ id: uuid(), membershipId: uuid(), name, ownerId }, at);
+      // The membership refers to it.
+      await tx.persist(opened.account).flush();
+      tx.persist(opened.membership);
+      return { account: opened.account, members: [opened.membership] };
+    }),
+  );
+}

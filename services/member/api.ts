@@ -1,0 +1,29 @@
+import type { MikroORM } from '@mikro-orm/postgresql';
+import type Koa from 'koa';
+import type { Health } from '#service/health';
+import { createApi } from '#service/http';
+import type { Log } from '#service/log';
+import { authenticator, type Credentials } from './http/authenticate.ts';
+import { type Neighbours, routes } from './http/routes.ts';
+
+const description = `Members: registration, identity verification, sessions and their log.
+
+Log in with \`POST /v1/sessions\` and send its token as \`Authorization: Bearer\`. It opens what is the member's own.
+Errors are \`application/problem+json\`; decide by \`slug\`.`;
+
+/** The member API over its database and its neighbours. */
+export function memberApi(
+  options: { orm: MikroORM; log: Log; health: Health; trustProxy?: boolean } & Credentials & Neighbours,
+): Koa {
+  return createApi({
+    title: 'Member API',
+    version: '1.0.0',
+    description,
+    routes: routes(options),
+    authenticate: authenticator(options),
+    orm: options.orm,
+    log: options.log,
+    health: options.health,
+    trustProxy: options.trustProxy,
+  });
+}

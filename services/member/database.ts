@@ -1,0 +1,53 @@
+import type { MikroORM } from '@mikro-orm/postgresql';
+import { EventStore } from '#eventing/event-store';
+import { Keyring } from '#eventing/keyring';
+import { RelayWakeUp } from '#eventing/outbox';
+import { eventingMigrations } from '#eventing/schema';
+import * as database from '#service/database';
+import { LoginRecord } from './domain/login-record.ts';
+import { Member } from './domain/member.ts';
+import { Session } from './domain/session.ts';
+import { Member0001Create } from './migrations/0001-create-member.ts';
+import { system } from './system.ts';
+
+export interface Database extends AsyncDisposable {
+  readonly orm: MikroORM;
+  readonly keyring: Keyring;
+}
+
+/**
+ * The member system's database, where what members raise is stored as facts.
+ * @param channel the program that writes, as facts name it
+ */
+export async function connect({
+  url,
+  masterKey,
+  channel,
+}: {
+  url: string;
+  masterKey: Buffer;
+  channel: string;
+}): Promise<Database> {
+  const keyring = new Keyring(masterKey);
+  const relay: RelayWakeUp = new RelayWakeUp(() => orm);
+  const store = new EventStore({ system, channel, keyring, wakeRelay: () => relay.poke() });
+  const orm = await database.connect({
+    url,
+    name: channel,
+    entities: [Member, Session, LoginRecord],
+    subscribers: [store],
+  });
+  return { orm, keyring, [Symbol.asyncDispose]: () => orm.close(true) };
+}
+
+/**
+ * Brings the member system's database up to date.
+ * @param ownerUrl of the role that owns it
+ */
+export async function migrate(ownerUrl: string, print?: (line: string) => void): Promise<void> {
+  const migrations = [
+    ...eventingMigrations({ roles: 'member' }),
+    { name: 'Member0001Create', class: Member0001Create },
+  ];
+  await database.migrate({ url: ownerUrl, migrations, print });
+}

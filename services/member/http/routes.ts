@@ -1,0 +1,25 @@
+import type { Keyring } from '#eventing/keyring';
+import type { Route } from '#service/http';
+import { operatorRoutes } from '#service/operator-routes';
+import { consumers } from '../consumers.ts';
+import type { HashIdentity } from '../identities.ts';
+import type { IdentityProvider } from '../identity-provider.ts';
+import { identityVerificationRoutes } from './identity-verification-routes.ts';
+import { memberRoutes } from './member-routes.ts';
+import { sessionRoutes } from './session-routes.ts';
+
+export interface Neighbours {
+  readonly provider: IdentityProvider;
+  readonly hashIdentity: HashIdentity;
+  readonly keyring: Keyring;
+}
+
+/** Everything that the member API can do. */
+export function routes({ provider, hashIdentity, keyring }: Neighbours): Route[] {
+  return [
+    ...memberRoutes,
+    ...identityVerificationRoutes({ provider, hashIdentity }),
+    ...sessionRoutes,
+    ...operatorRoutes(keyring, consumers),
+  ];
+}

@@ -1,0 +1,13 @@
+import { createHmac, hkdfSync } from 'node:crypto';
+
+/** Answers what is stored of a person's CI: the same for the same person, and of no use to anybody without the key. */
+export type HashIdentity = (ci: string) => string;
+
+/**
+ * A CI names a person in every Korean service, and there are few enough of them to try all: a plain hash would hide nothing.
+ * @param masterKey the key for this is derived from it
+ */
+export function identityHasher(masterKey: Buffer): HashIdentity {
+  const key = Buffer.from(hkdfSync('sha256', masterKey, '', 'identity of a member', 32));
+  return (ci) => createHmac('sha256', key).update(ci).digest('hex');
+}

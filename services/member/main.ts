@@ -1,0 +1,30 @@
+import { readConfig } from '#service/config';
+import { daprCheck, databaseCheck, Health } from '#service/health';
+import { listen, run } from '#service/run';
+import { memberApi } from './api.ts';
+import { connect } from './database.ts';
+import { identityHasher } from './identities.ts';
+import { portOneIdentityProvider } from './portone-identity-provider.ts';
+import { settings } from './settings.ts';
+
+await run('member', async ({ stack, onShutdown, log }) => {
+  const config = readConfig(settings);
+  const { orm, keyring } = stack.use(
+    await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: 'member' }),
+  );
+  const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
+  onShutdown(() => health.drain());
+  const api = memberApi({
+    orm,
+    keyring,
+    log,
+    health,
+    trustProxy: config.TRUST_PROXY,
+    operatorToken: config.OPERATOR_TOKEN,
+    readerTokens: config.READER_TOKENS,
+    hashIdentity: identityHasher(config.MASTER_KEY),
+    provider: portOneIdentityProvider({ url: config.IDENTITY_PROVIDER_URL, secret: config.IDENTITY_PROVIDER_SECRET }),
+  });
+  stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
+  log.info({ port: config.PORT }, 'listening');
+});

@@ -1,0 +1,13 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { Member } from '../domain/member.ts';
+import { memberNotFound } from './lock-member.ts';
+
+/**
+ * A member as it is now, to be looked at; also one that has withdrawn.
+ * @throws DomainError `member-not-found`
+ */
+export async function readMember(em: EntityManager, id: string): Promise<Member> {
+  const member = await em.findOne(Member, id, { disableIdentityMap: true });
+  if (!member) throw memberNotFound();
+  return member;
+}

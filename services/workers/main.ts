@@ -1,0 +1,42 @@
+import { daprSubscriptions } from '#eventing/dapr-subscriptions';
+import { Inbox } from '#eventing/inbox';
+import { keepUnreadable } from '#eventing/kept-deliveries';
+import { connect, workerSettings } from '#member';
+import { readConfig } from '#service/config';
+import { daprCheck, databaseCheck, Health } from '#service/health';
+import { createApi } from '#service/http';
+import { listen, run } from '#service/run';
+import { findWorker } from './workers.ts';
+
+await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
+  const { name, worker } = findWorker(process.argv[2]);
+  const config = readConfig(workerSettings);
+  const { orm, keyring } = stack.use(
+    await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: name }),
+  );
+  const topics = worker({ orm, keyring });
+  const inbox = stack.use(new Inbox(orm, { log }));
+  inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
+  const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
+  onShutdown(() => health.drain());
+  const app = createApi({
+    title: name,
+    version: '1.0.0',
+    description: 'A worker: it hears events and has no API of its own.',
+    routes: [],
+    before: daprSubscriptions({
+      appId: name,
+      appToken: config.APP_API_TOKEN,
+      topics,
+      inbox,
+      keepUnreadable: (raw, error) => keepUnreadable(orm, name, raw, error),
+      log,
+    }),
+    authenticate: async () => undefined,
+    orm,
+    log,
+    health,
+  });
+  stack.use(await listen(app, { port: config.PORT, host: config.HOST }));
+  log.info({ port: config.PORT }, 'listening');
+});

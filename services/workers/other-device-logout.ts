@@ -1,0 +1,17 @@
+import { topicOf } from '#eventing/cloud-event';
+import { endOtherSessionsOfMember, events, system } from '#member';
+import type { Worker } from './worker.ts';
+
+/** Ends a member's other sessions when it logs in somewhere. */
+export const otherDeviceLogout: Worker = () => ({
+  [topicOf(system, 'internal')]: {
+    consumers: [
+      {
+        name: 'other-device-logout',
+        order: 'convergent',
+        types: [events.loggedIn.type],
+        handle: (em, { aggregateId }) => endOtherSessionsOfMember(em, aggregateId),
+      },
+    ],
+  },
+});
