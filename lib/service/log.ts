@@ -19,13 +19,13 @@ const SECRETS = [
 /**
  * A log of one JSON object a line, on stdout.
  * @param name the program
- * @param level the least severe level that is written
+ * @param level the least severe level that is written; `info` for one that there is not, so that there is a log to say so in
  * @param to where to, stdout unless told
  */
-export function createLog(name: string, level: string = 'info', to: DestinationStream = pino.destination(1)): Log {
+export function createLog(name: string, level = 'info', to: DestinationStream = pino.destination(1)): Log {
   const options: LoggerOptions = {
     name,
-    level,
+    level: level in pino.levels.values ? level : 'info',
     timestamp: stdTimeFunctions.isoTime,
     redact: {
       paths: SECRETS.flatMap((key) => [key, key.startsWith('[') ? `*${key}` : `*.${key}`]),

@@ -21,7 +21,7 @@ const SHUTDOWN_TIMEOUT_MS = 25_000;
  * What fails at the start is told in one line, exit 1; so is an error that nobody handles.
  */
 export async function run(name: string, main: (life: Life) => Promise<void>): Promise<void> {
-  const log = createLog(name, process.env.LOG_LEVEL || 'info');
+  const log = createLog(name, process.env.LOG_LEVEL);
   const stack = new AsyncDisposableStack();
   const steps: (() => void | Promise<void>)[] = [];
   let stopping = false;

@@ -1,6 +1,8 @@
 import { readConfig } from '#service/config';
+import { run } from '#service/run';
 import { migrate } from './database.ts';
 import { migrationSettings } from './settings.ts';
 
-const config = readConfig(migrationSettings);
-await migrate(config.DATABASE_URL);
+await run('member-migrate', async () => {
+  await migrate(readConfig(migrationSettings).DATABASE_URL);
+});

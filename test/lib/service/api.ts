@@ -1,3 +1,4 @@
+import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { z } from 'zod';
@@ -25,6 +26,12 @@ export const thrown: Record<string, unknown> = {
   string: 'not even an error',
   nothing: undefined,
 };
+
+export const JSON_TYPE = { 'content-type': 'application/json' };
+/** The path of the one pet there is. */
+export const PET = '/v1/pets/0198d7a2-0000-7000-8000-000000000002';
+/** The credential of `m`, a member, `o`, an operator, or `r`, a reader. */
+export const as = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
 
 const params = z.strictObject({ id: uuid() });
 const pet = { id: '0198d7a2-0000-7000-8000-000000000002', name: 'Rex', at: new Date(0), owner: 'not for the public' };
@@ -84,6 +91,15 @@ const routes = [
     }),
   }),
   route({
+    method: 'POST',
+    path: '/v1/pets/:id/wakings',
+    summary: 'Wake a pet in a while',
+    access: ['anyone'],
+    params,
+    responses: { 202: 'it will be woken' },
+    handle: async () => ({ status: 202 }),
+  }),
+  route({
     method: 'GET',
     path: '/v1/failures/:name',
     summary: 'Fail',
@@ -117,15 +133,15 @@ export async function startApi() {
     health,
   });
   const server = await listen(app, { port: 0, host: '127.0.0.1' });
-  const { port } = server.address() as { port: number };
-  return {
-    url: `http://127.0.0.1:${port}`,
-    port,
-    health,
-    lines,
-    server,
-    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  const { port } = server.address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}`;
+  const send = async (path: string, init: RequestInit = {}) => {
+    const response = await fetch(`${url}${path}`, { redirect: 'manual', ...init });
+    const text = await response.text();
+    const body = text && response.headers.get('content-type')?.includes('json') ? JSON.parse(text) : text;
+    return { status: response.status, body, headers: response.headers };
   };
+  return { url, port, send, health, lines, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
 }
 
 export type TestApi = Awaited<ReturnType<typeof startApi>>;

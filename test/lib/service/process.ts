@@ -7,7 +7,7 @@ const trouble = process.argv[2];
 const say = (fields: object) => process.stdout.write(`${JSON.stringify(fields)}\n`);
 
 await run('process', async ({ stack, onShutdown }) => {
-  if (trouble === 'config') readConfig(common, {});
+  if (trouble === 'config') readConfig(common, { LOG_LEVEL: process.env.LOG_LEVEL });
   stack.defer(() => void say({ closed: 'first' }));
   const server = stack.use(await listen(slowApp(), { port: 0, host: '127.0.0.1' }));
   stack.defer(() => void say({ closed: 'last' }));

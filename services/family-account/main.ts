@@ -1,0 +1,45 @@
+import { daprSubscriptions } from '#eventing/dapr-subscriptions';
+import { Inbox } from '#eventing/inbox';
+import { join } from '#eventing/join';
+import { keepUnreadable } from '#eventing/kept-deliveries';
+import { readConfig } from '#service/config';
+import { daprCheck, databaseCheck, Health } from '#service/health';
+import { listen, run } from '#service/run';
+import { familyAccountApi } from './api.ts';
+import { connect } from './database.ts';
+import { eventsIn } from './events-in.ts';
+import { memberClient } from './member-client.ts';
+import { settings } from './settings.ts';
+import { system } from './system.ts';
+
+await run(system.name, async ({ stack, onShutdown, log }) => {
+  const config = readConfig(settings);
+  const { orm, keyring } = stack.use(await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY }));
+  const members = stack.use(
+    memberClient({
+      daprPort: config.DAPR_HTTP_PORT,
+      daprApiToken: config.DAPR_API_TOKEN,
+      appId: config.MEMBER_APP_ID,
+      readerToken: config.MEMBER_READER_TOKEN,
+    }),
+  );
+  const topics = eventsIn({ orm, keyring, members });
+  const consumers = Object.values(topics).flatMap((subscriber) => subscriber.consumers ?? []);
+  for (const consumer of consumers) if (consumer.order === 'ordered') await join(orm, consumer, 'beginning');
+  const inbox = stack.use(new Inbox(orm, { log }));
+  inbox.start(consumers);
+  const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
+  onShutdown(() => health.drain());
+  const before = daprSubscriptions({
+    appId: system.name,
+    appToken: config.APP_API_TOKEN,
+    topics,
+    inbox,
+    keepUnreadable: (raw, error) => keepUnreadable(orm, system.name, raw, error),
+    log,
+  });
+  const operatorToken = config.OPERATOR_TOKEN;
+  const api = familyAccountApi({ orm, keyring, log, health, members, consumers, operatorToken, before });
+  stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
+  log.info({ port: config.PORT }, 'listening');
+});

@@ -1,0 +1,96 @@
+import type { AddressInfo } from 'node:net';
+import { Writable } from 'node:stream';
+import { pino } from 'pino';
+import { DomainError } from '#service/errors';
+import { Health } from '#service/health';
+import { listen } from '#service/run';
+import { memberApi } from '../../../../services/member/api.ts';
+import { identityHasher } from '../../../../services/member/identities.ts';
+import { aPerson, type MemberSystem, masterKey, openMemberSystem, PASSWORD } from '../support.ts';
+
+export const OPERATOR = 'operator-token-0123456789';
+export const READER = 'reader-token-0123456789';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
+  readonly body: any;
+}
+
+/** Somebody who has registered and logged in. */
+export interface Somebody {
+  readonly id: string;
+  readonly email: string;
+  readonly token: string;
+  readonly number: number;
+}
+
+export interface MemberApi extends AsyncDisposable {
+  readonly system: MemberSystem;
+  /** What it logged, as it was written. */
+  log(): string;
+  /** @param body an object is sent as JSON, text as it is */
+  call(method: string, path: string, options?: { token?: string; body?: unknown }): Promise<Answer>;
+  somebody(deviceId?: string): Promise<Somebody>;
+}
+
+/** The member API on a free port, over real HTTP, with a provider that knows everybody but `unknown`. */
+export async function startMemberApi(): Promise<MemberApi> {
+  const system = await openMemberSystem();
+  let logged = '';
+  const sink = new Writable({
+    write(line, _, done) {
+      logged += line;
+      done();
+    },
+  });
+  const app = memberApi({
+    orm: system.orm,
+    keyring: system.keyring,
+    log: pino({ level: 'debug' }, sink),
+    health: new Health({}),
+    operatorToken: OPERATOR,
+    readerTokens: new Map([['another-system', READER]]),
+    hashIdentity: identityHasher(masterKey),
+    provider: {
+      async find(id) {
+        if (id === 'unknown') throw new DomainError('identity-verification-unknown', 'Unknown', 'unprocessable');
+        return { ci: id };
+      },
+    },
+  });
+  const server = await listen(app, { port: 0, host: '127.0.0.1' });
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const call: MemberApi['call'] = async (method, path, { token, body } = {}) => {
+    const response = await fetch(url + path, {
+      method,
+      headers: {
+        ...(token && { authorization: `Bearer ${token}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      body: typeof body === 'object' ? JSON.stringify(body) : (body as string | undefined),
+    });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) };
+  };
+  return {
+    system,
+    call,
+    log: () => logged,
+    async somebody(deviceId = 'a phone') {
+      const { email, name } = aPerson();
+      const { body: member } = await call('POST', '/v1/members', { body: { email, name, password: PASSWORD } });
+      const device = { id: `${deviceId} of ${member.id}`, name: 'a phone', os: 'any' };
+      const { body } = await call('POST', '/v1/sessions', { body: { email, password: PASSWORD, device } });
+      return { id: member.id, email, token: body.token, number: body.number };
+    },
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await system[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** What an answer matches that is the problem `slug`. */
+export const problem = (slug: string, status: number) => ({ status, body: expect.objectContaining({ slug, status }) });
