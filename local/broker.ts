@@ -33,7 +33,8 @@ export async function brokerArguments(dataDir: string, port: number, token: stri
  * @throws when the broker is not there
  */
 export async function ensureStreams(url: string): Promise<void> {
-  const connection = await connect({ servers: url, reconnect: false, timeout: 2000 });
+  const { host, username: token } = new URL(url);
+  const connection = await connect({ servers: host, token, reconnect: false, timeout: 2000 });
   try {
     const { streams } = await jetstreamManager(connection);
     const existing = new Set<string>();

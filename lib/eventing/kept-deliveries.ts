@@ -129,7 +129,7 @@ export async function discard(
 
 /** A neighbour or the database could not be reached, or was too busy: nothing is wrong with the event. */
 function isOutage(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
+  if (!Error.isError(error)) return false;
   const { outage, code } = error as { outage?: boolean; code?: unknown };
   if (outage === true || error.name === 'OptimisticLockError') return true;
   // SQLSTATE classes 08 connection, 40 rolled back (deadlock, serialisation), 53 resources, 57 operator intervention; 55P03 lock time-out.
@@ -145,14 +145,14 @@ const jitter = (ms: number): number => ms * (0.75 + Math.random() / 2);
  * that they could not read.
  */
 function describe(error: unknown): string {
-  if (!(error instanceof Error)) return 'not an Error was thrown';
+  if (!Error.isError(error)) return 'not an Error was thrown';
   const { code, slug, issues } = error as {
     code?: string;
     slug?: string;
     issues?: { path: PropertyKey[]; code: string }[];
   };
   const what = slug ?? code ?? issues?.map((issue) => `${issue.path.join('.')} ${issue.code}`).join(', ');
-  const quotes = error instanceof SyntaxError || issues || error.name.endsWith('Exception');
+  const quotes = error.name === 'SyntaxError' || issues || error.name.endsWith('Exception');
   const message = quotes ? '' : `: ${error.message.split('\n')[0]}`;
   return `${error.name}${what ? ` (${what})` : ''}${message}`.replaceAll('\0', '').slice(0, 500);
 }

@@ -22,7 +22,7 @@ const SECRETS = [
  * @param level the least severe level that is written; `info` for one that there is not, so that there is a log to say so in
  * @param to where to, stdout unless told
  */
-export function createLog(name: string, level = 'info', to: DestinationStream = pino.destination(1)): Log {
+export function createLog(name: string, level = 'info', to: DestinationStream = stdout()): Log {
   const options: LoggerOptions = {
     name,
     level: level in pino.levels.values ? level : 'info',
@@ -34,6 +34,11 @@ export function createLog(name: string, level = 'info', to: DestinationStream = 
     serializers: { err: describeError, error: describeError },
   };
   return pino(options, to);
+}
+
+/** Written at once: a process that dies has already said why, and its lines stand in order. */
+function stdout(): DestinationStream {
+  return pino.destination({ dest: 1, sync: true });
 }
 
 /** An error without what people typed: some messages of the database and of the ORM quote values. */

@@ -5,7 +5,7 @@ import { ERASED, type Keyring } from '#eventing/keyring';
 import { broadcaster } from '#eventing/outbox';
 import { externalMemberEvent, type MemberEventType } from '#member/contract';
 import { events } from './events.ts';
-import type { Members } from './members.ts';
+import type { MemberSystem } from './member-system.ts';
 import { system } from './system.ts';
 import {
   askAboutMember,
@@ -13,25 +13,30 @@ import {
   type Finding,
 } from './use-cases/end-membership-when-not-verified.ts';
 
-/** After these a member may be verified no more. */
-const DOUBTFUL: readonly MemberEventType[] = ['member.identity-verification-released', 'member.withdrawn'];
-
 export interface Neighbourhood {
   readonly orm: MikroORM;
   readonly keyring: Keyring;
-  readonly members: Members;
+  readonly member: MemberSystem;
 }
+
+/** Says to other systems, in the closed form of the contract, what happens to family accounts. */
+export const externalBroadcaster: Consumer = broadcaster(system, 'external-broadcaster');
+
+/** After these a member may be verified no more. */
+const DOUBTFUL: readonly MemberEventType[] = ['member.identity-verification-released', 'member.withdrawn'];
+const MEMBERSHIP = { name: 'membership', order: 'ordered', types: DOUBTFUL } as const;
+
+/** They have to say where they start; operators who discard a delivery of theirs let the next one go. */
+export const orderedConsumers = [externalBroadcaster, MEMBERSHIP];
 
 /**
  * The reaction to what happens to members: the event only says when to look, the newest state says what to do. So it does not matter how
  * old the event is or how often it comes.
  */
-export function membership({ orm, members }: Omit<Neighbourhood, 'keyring'>): Consumer<Finding | undefined> {
+export function membership({ orm, member }: Neighbourhood): Consumer<Finding | undefined> {
   return {
-    name: 'membership',
-    order: 'ordered',
-    types: DOUBTFUL,
-    read: (event) => askAboutMember(orm.em.fork(), members, externalMemberEvent.parse(event.data).memberId),
+    ...MEMBERSHIP,
+    read: (event) => askAboutMember(orm.em.fork(), member, externalMemberEvent.parse(event.data).memberId),
     handle,
   };
 }
@@ -40,7 +45,7 @@ export function membership({ orm, members }: Omit<Neighbourhood, 'keyring'>): Co
  * Asks about each member once more when it has joined. A verification can be released between the question and the commit of joining:
  * that event then found no membership here to end.
  */
-export function joinedCheck({ orm, keyring, members }: Neighbourhood): Consumer<Finding | undefined> {
+export function joinedCheck({ orm, keyring, member }: Neighbourhood): Consumer<Finding | undefined> {
   return {
     name: 'joined-check',
     order: 'convergent',
@@ -48,14 +53,11 @@ export function joinedCheck({ orm, keyring, members }: Neighbourhood): Consumer<
     async read(event) {
       const em = orm.em.fork();
       const memberId = await readMemberJoined(keyring, em, event);
-      return memberId && askAboutMember(em, members, memberId);
+      return memberId === undefined ? undefined : askAboutMember(em, member, memberId);
     },
     handle,
   };
 }
-
-/** Says to other systems, in the closed form of the contract, what happens to family accounts. */
-export const externalBroadcaster: Consumer = broadcaster(system, 'external-broadcaster');
 
 async function handle(em: EntityManager, _: ReceivedEvent, finding: Finding | undefined): Promise<void> {
   if (finding) await endMembershipWhenNotVerified(em, finding);

@@ -6,6 +6,7 @@ import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
 import { listen, run } from '#service/run';
 import { familyAccountApi } from './api.ts';
+import { orderedConsumers } from './consumers.ts';
 import { connect } from './database.ts';
 import { eventsIn } from './events-in.ts';
 import { memberClient } from './member-client.ts';
@@ -15,7 +16,7 @@ import { system } from './system.ts';
 await run(system.name, async ({ stack, onShutdown, log }) => {
   const config = readConfig(settings);
   const { orm, keyring } = stack.use(await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY }));
-  const members = stack.use(
+  const member = stack.use(
     memberClient({
       daprPort: config.DAPR_HTTP_PORT,
       daprApiToken: config.DAPR_API_TOKEN,
@@ -23,11 +24,10 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
       readerToken: config.MEMBER_READER_TOKEN,
     }),
   );
-  const topics = eventsIn({ orm, keyring, members });
-  const consumers = Object.values(topics).flatMap((subscriber) => subscriber.consumers ?? []);
-  for (const consumer of consumers) if (consumer.order === 'ordered') await join(orm, consumer, 'beginning');
+  const topics = eventsIn({ orm, keyring, member });
+  for (const consumer of orderedConsumers) await join(orm, consumer, 'beginning');
   const inbox = stack.use(new Inbox(orm, { log }));
-  inbox.start(consumers);
+  inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.drain());
   const before = daprSubscriptions({
@@ -39,7 +39,7 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
     log,
   });
   const operatorToken = config.OPERATOR_TOKEN;
-  const api = familyAccountApi({ orm, keyring, log, health, members, consumers, operatorToken, before });
+  const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, before });
   stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
   log.info({ port: config.PORT }, 'listening');
 });

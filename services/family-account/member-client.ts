@@ -2,7 +2,7 @@ import { CommunicationProtocolEnum, DaprClient, HttpMethod, LogLevel } from '@da
 import { z } from 'zod';
 import { provenance } from '#eventing/provenance';
 import { DependencyUnavailable } from '#service/errors';
-import type { Members } from './members.ts';
+import type { MemberSystem } from './member-system.ts';
 
 export interface MemberClientOptions {
   readonly daprPort: number;
@@ -29,7 +29,7 @@ const member = z.discriminatedUnion('status', [
 const session = z.object({ memberId: z.uuid(), number: z.int() });
 
 /** The member API, asked through Dapr's service invocation. */
-export function memberClient(options: MemberClientOptions): Members & AsyncDisposable {
+export function memberClient(options: MemberClientOptions): MemberSystem & AsyncDisposable {
   const invoke = invoker(options);
   return {
     async standingOf(memberId) {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { MemberSession, Members } from './members.ts';
+import type { MemberSession, MemberSystem } from './member-system.ts';
 
 /** Whoever logs out there is refused here this much later at the latest; milliseconds. docs/decisions/0011 */
 const REMEMBERED_MS = 2_000;
@@ -10,9 +10,9 @@ const MOST_SESSIONS = 10_000;
  * remembered, by the hash of their token: a thousand wrong tokens push nobody out, and a dump of the memory opens nothing.
  */
 export function rememberSessions(
-  ask: Members['sessionOf'],
+  ask: MemberSystem['sessionOf'],
   { forMs = REMEMBERED_MS, most = MOST_SESSIONS, now = () => performance.now() } = {},
-): Members['sessionOf'] {
+): MemberSystem['sessionOf'] {
   const asked = new Map<string, { at: number; answer: Promise<MemberSession | undefined> }>();
   return async (token) => {
     const key = createHash('sha256').update(token).digest('base64');

@@ -23,10 +23,12 @@ export async function connect({
   url,
   masterKey,
   channel,
+  maxConnections = 10,
 }: {
   url: string;
   masterKey: Buffer;
   channel: string;
+  maxConnections?: number;
 }): Promise<Database> {
   const keyring = new Keyring(masterKey);
   const relay: RelayWakeUp = new RelayWakeUp(() => orm);
@@ -36,6 +38,7 @@ export async function connect({
     name: channel,
     entities: [Member, Session, LoginRecord],
     subscribers: [store],
+    pool: { max: maxConnections },
   });
   return { orm, keyring, [Symbol.asyncDispose]: () => orm.close(true) };
 }

@@ -12,7 +12,8 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
   const { name, worker } = findWorker(process.argv[2]);
   const config = readConfig(workerSettings);
   const { orm, keyring } = stack.use(
-    await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: name }),
+    // Few, since there are many workers and brokers hand over one delivery at a time or few.
+    await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: name, maxConnections: 4 }),
   );
   const topics = worker({ orm, keyring });
   const inbox = stack.use(new Inbox(orm, { log }));

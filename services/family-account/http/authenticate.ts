@@ -1,11 +1,11 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Principal } from '#service/http';
-import type { Members } from '../members.ts';
+import type { MemberSystem } from '../member-system.ts';
 
 export interface Credentials {
   readonly operatorToken: string;
   /** Whose session a token opens. */
-  readonly sessionOf: Members['sessionOf'];
+  readonly sessionOf: MemberSystem['sessionOf'];
 }
 
 /** Tells whose a bearer token is: the operators', or a member's, which only the member system knows. */

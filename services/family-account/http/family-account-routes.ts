@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Route, route } from '#service/http';
-import type { Members } from '../members.ts';
+import type { MemberSystem } from '../member-system.ts';
 import { endMembership } from '../use-cases/end-membership.ts';
 import { openFamilyAccount } from '../use-cases/open-family-account.ts';
 import { findFamilyAccountOf, readFamilyAccount } from '../use-cases/read-family-account.ts';
@@ -9,7 +9,7 @@ import * as schemas from './schemas.ts';
 
 const params = schemas.familyAccountPath;
 
-export function familyAccountRoutes(members: Members): Route[] {
+export function familyAccountRoutes(member: MemberSystem): Route[] {
   return [
     route({
       method: 'POST',
@@ -24,7 +24,7 @@ export function familyAccountRoutes(members: Members): Route[] {
         503: ['member-api-unavailable'],
       },
       handle: async ({ em, principal, body: { name } }) => {
-        const opened = await openFamilyAccount(em, members, { name, ownerId: principal.memberId });
+        const opened = await openFamilyAccount(em, member, { name, ownerId: principal.memberId });
         const headers = { Location: `/v1/family-accounts/${opened.account.id}` };
         return { status: 201, body: schemas.showFamilyAccount(opened), headers };
       },

@@ -1,10 +1,10 @@
 import { type Route, route } from '#service/http';
-import type { Members } from '../members.ts';
+import type { MemberSystem } from '../member-system.ts';
 import { acceptInvitation } from '../use-cases/accept-invitation.ts';
 import { invite } from '../use-cases/invite.ts';
 import * as schemas from './schemas.ts';
 
-export function invitationRoutes(members: Members): Route[] {
+export function invitationRoutes(member: MemberSystem): Route[] {
   return [
     route({
       method: 'POST',
@@ -40,7 +40,7 @@ export function invitationRoutes(members: Members): Route[] {
         503: ['member-api-unavailable'],
       },
       handle: async ({ em, principal, params: { code } }) => {
-        const joined = await acceptInvitation(em, members, { code, memberId: principal.memberId });
+        const joined = await acceptInvitation(em, member, { code, memberId: principal.memberId });
         return { status: 200, body: schemas.showFamilyAccount(joined) };
       },
     }),

@@ -3,7 +3,7 @@ import { v7 as uuid } from 'uuid';
 import { DomainError } from '#service/errors';
 import { hashCode } from '../codes.ts';
 import { Invitation } from '../domain/invitation.ts';
-import type { Members } from '../members.ts';
+import type { MemberSystem } from '../member-system.ts';
 import { type FamilyAccountWithMembers, lockFamilyAccount } from './lock-family-account.ts';
 import { mustBeVerified } from './must-be-verified.ts';
 import { refusingSecondMembership } from './refuse-second-membership.ts';
@@ -14,12 +14,12 @@ import { refusingSecondMembership } from './refuse-second-membership.ts';
  */
 export async function acceptInvitation(
   em: EntityManager,
-  members: Members,
+  member: MemberSystem,
   { code, memberId }: { code: string; memberId: string },
   at = new Date(),
 ): Promise<FamilyAccountWithMembers> {
   const { familyAccountId } = await findInvitation(em.fork(), code);
-  await mustBeVerified(members, memberId);
+  await mustBeVerified(member, memberId);
   return refusingSecondMembership(() =>
     em.transactional(async (tx) => {
       const before = await lockFamilyAccount(tx, familyAccountId);

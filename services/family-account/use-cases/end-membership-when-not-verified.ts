@@ -1,6 +1,6 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { EndReason } from '../domain/membership.ts';
-import type { Members, Standing } from '../members.ts';
+import type { MemberSystem, Standing } from '../member-system.ts';
 import { lockFamilyAccount } from './lock-family-account.ts';
 import { findMembership } from './read-family-account.ts';
 
@@ -19,13 +19,13 @@ export interface Finding {
  */
 export async function askAboutMember(
   em: EntityManager,
-  members: Members,
+  member: MemberSystem,
   memberId: string,
 ): Promise<Finding | undefined> {
   const membership = await findMembership(em, memberId);
   if (!membership) return undefined;
   const { id: membershipId, familyAccountId } = membership;
-  return { familyAccountId, membershipId, standing: await members.standingOf(memberId) };
+  return { familyAccountId, membershipId, standing: await member.standingOf(memberId) };
 }
 
 /**

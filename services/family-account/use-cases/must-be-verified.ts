@@ -1,5 +1,5 @@
 import { DomainError } from '#service/errors';
-import type { Members } from '../members.ts';
+import type { MemberSystem } from '../member-system.ts';
 
 /**
  * Only persons whose identity is verified belong to family accounts. Asked before any transaction: nothing is locked while another
@@ -7,8 +7,8 @@ import type { Members } from '../members.ts';
  * @throws DomainError `identity-not-verified`
  * @throws DependencyUnavailable `member-api-unavailable`
  */
-export async function mustBeVerified(members: Members, memberId: string): Promise<void> {
-  if ((await members.standingOf(memberId)) === 'VERIFIED') return;
+export async function mustBeVerified(member: MemberSystem, memberId: string): Promise<void> {
+  if ((await member.standingOf(memberId)) === 'VERIFIED') return;
   throw new DomainError(
     'identity-not-verified',
     'Only a member whose identity is verified can belong to a family account',

@@ -1,7 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
 import { FamilyAccount } from '../domain/family-account.ts';
-import type { Members } from '../members.ts';
+import type { MemberSystem } from '../member-system.ts';
 import type { FamilyAccountWithMembers } from './lock-family-account.ts';
 import { mustBeVerified } from './must-be-verified.ts';
 import { refusingSecondMembership } from './refuse-second-membership.ts';
@@ -12,11 +12,11 @@ import { refusingSecondMembership } from './refuse-second-membership.ts';
  */
 export async function openFamilyAccount(
   em: EntityManager,
-  members: Members,
+  member: MemberSystem,
   { name, ownerId }: { name: string; ownerId: string },
   at = new Date(),
 ): Promise<FamilyAccountWithMembers> {
-  await mustBeVerified(members, ownerId);
+  await mustBeVerified(member, ownerId);
   return refusingSecondMembership(() =>
     em.transactional(async (tx) => {
       const opened = FamilyAccount.open({ id: uuid(), membershipId: uuid(), name, ownerId }, at);

@@ -7,7 +7,7 @@ export interface MemberSession {
 }
 
 /** The member system, as this one needs it. Both throw DependencyUnavailable `member-api-unavailable` when it cannot be asked now. */
-export interface Members {
+export interface MemberSystem {
   /** A member's newest state; `NOT_VERIFIED` also when there is no such member. */
   standingOf(memberId: string): Promise<Standing>;
   /** The live session that a token opens; undefined when it has ended or never was. */
