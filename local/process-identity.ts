@@ -9,12 +9,12 @@ const run = promisify(execFile);
 export interface ProcessIdentity {
   readonly pid: number;
   readonly command: string;
-  /** Opaque; equal for the same process only. */
+  /** Opaque: the same for the same process only. */
   readonly started: string;
 }
 
-/** The process that has this id now, if any (one that has ended and waits for its parent does not count). */
-export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
+/** The process that has this id now, if any; one that has ended and waits for its parent does not count. */
+export async function identify(pid: number): Promise<(ProcessIdentity & { readonly frozen: boolean }) | undefined> {
   try {
     return process.platform === 'linux' ? await fromProc(pid) : await fromPs(pid);
   } catch {
@@ -23,16 +23,19 @@ export async function identify(pid: number): Promise<ProcessIdentity | undefined
 }
 
 /** Whether the very process that was seen before still lives. */
-export async function isAlive(seen: ProcessIdentity): Promise<boolean> {
-  const now = await identify(seen.pid);
-  return now !== undefined && now.started === seen.started;
+export async function isAlive(seen: Pick<ProcessIdentity, 'pid' | 'started'>): Promise<boolean> {
+  return (await identify(seen.pid))?.started === seen.started;
 }
 
-/** Signals the very process that was seen before, and waits until it is gone; kills it after `graceMs`. */
-export async function endProcess(seen: ProcessIdentity, signal: NodeJS.Signals, graceMs = 10_000): Promise<void> {
+/** Signals the very process that was seen before and waits until it is gone; kills it after `graceMs`. */
+export async function endProcess(
+  seen: Pick<ProcessIdentity, 'pid' | 'started'>,
+  signal: NodeJS.Signals,
+  graceMs = 10_000,
+): Promise<void> {
   if (!(await isAlive(seen))) return;
   send(seen.pid, signal);
-  // A stopped process takes no signal but SIGKILL before it is continued.
+  // A frozen process takes no signal but SIGKILL.
   send(seen.pid, 'SIGCONT');
   const deadline = performance.now() + graceMs;
   while (await isAlive(seen)) {
@@ -41,28 +44,34 @@ export async function endProcess(seen: ProcessIdentity, signal: NodeJS.Signals, 
   }
 }
 
-function send(pid: number, signal: NodeJS.Signals): void {
+/** Signals a process, which may have gone already. */
+export function send(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
-  } catch {
-    // It has gone in the meantime.
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
 
-async function fromProc(pid: number): Promise<ProcessIdentity | undefined> {
-  const [stat, cmdline] = await Promise.all([
-    readFile(`/proc/${pid}/stat`, 'utf8'),
-    readFile(`/proc/${pid}/cmdline`, 'utf8'),
+async function fromProc(pid: number) {
+  const read = (file: string) => readFile(`/proc/${file}`, 'utf8');
+  const [stat, cmdline, boot] = await Promise.all([
+    read(`${pid}/stat`),
+    read(`${pid}/cmdline`),
+    read('sys/kernel/random/boot_id'),
   ]);
-  // After the name in brackets, which may hold anything: state is the first field, the start in ticks since boot the twentieth.
+  // After the name in brackets, which may hold anything: first the state, as twentieth the start in ticks since boot.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
-  return { pid, command: cmdline.replaceAll('\0', ' ').trim(), started: fields[19]! };
+  const state = fields[0]!;
+  if (state === 'Z' || state === 'X') return undefined;
+  const command = cmdline.replaceAll('\0', ' ').trim();
+  return { pid, command, started: `${fields[19]} ${boot.trim()}`, frozen: state === 'T' };
 }
 
-async function fromPs(pid: number): Promise<ProcessIdentity | undefined> {
-  const { stdout } = await run('ps', ['-o', 'stat=,lstart=,command=', '-p', `${pid}`], { env: { LC_ALL: 'C' } });
-  const [, state, started, command] = stdout.match(/^(\S+)\s+(\w+ +\w+ +\d+ [\d:]+ \d+) (.*)/s) ?? [];
+async function fromPs(pid: number) {
+  const env = { ...process.env, LC_ALL: 'C' };
+  const { stdout } = await run('ps', ['-ww', '-o', 'stat=,lstart=,command=', '-p', `${pid}`], { env });
+  const [, state, started, command] = stdout.match(/^\s*(\S+)\s+(\w+ +\w+ +\d+ [\d:]+ \d+) +(.*)/s) ?? [];
   if (!state || state.startsWith('Z')) return undefined;
-  return { pid, command: command!.trim(), started: started! };
+  return { pid, command: command!.trim(), started: started!, frozen: state.startsWith('T') };
 }

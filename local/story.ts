@@ -26,7 +26,11 @@ export interface Person {
  * @returns the journeys of all its events
  * @throws when an effect does not come about within 30 s, naming it
  */
-export async function playStory(stage: Stage, tell: (line: string) => void, { colour = false } = {}): Promise<Journey[]> {
+export async function playStory(
+  stage: Stage,
+  tell: (line: string) => void,
+  { colour = false } = {},
+): Promise<Journey[]> {
   const member = new Api(stage.memberUrl);
   const families = new Api(stage.familyAccountUrl);
   const logIn = (who: Person, device: string) => openSession(member, who, device);
@@ -36,8 +40,13 @@ export async function playStory(stage: Stage, tell: (line: string) => void, { co
   tell('Anna and Ben register, log in and verify their identity.');
   const phone = await logIn(anna, 'phone');
   const tablet = await logIn(ben, 'tablet');
-  for (const [who, token] of [[anna, phone], [ben, tablet]] as const) {
-    await member.as(token).put(`/v1/members/${who.id}/identity-verification`, { identityVerificationId: `ok-${randomUUID()}` });
+  for (const [who, token] of [
+    [anna, phone],
+    [ben, tablet],
+  ] as const) {
+    await member
+      .as(token)
+      .put(`/v1/members/${who.id}/identity-verification`, { identityVerificationId: `ok-${randomUUID()}` });
   }
 
   tell('Anna opens a family account and invites Ben, who joins it.');
@@ -67,7 +76,11 @@ export async function playStory(stage: Stage, tell: (line: string) => void, { co
   });
   tell('The family account, which heard it, has lost Ben.');
 
-  const about = new Map([[anna.id, 'Anna'], [ben.id, 'Ben'], [account.id as string, 'the family account']]);
+  const about = new Map([
+    [anna.id, 'Anna'],
+    [ben.id, 'Ben'],
+    [account.id as string, 'the family account'],
+  ]);
   const journeys = await until('every event has come back and was handled', () => completedJourneys(stage, about));
   tell('');
   for (const line of timeline(journeys, colour)) tell(line);
@@ -81,7 +94,11 @@ async function register(member: Api, name: string): Promise<Person> {
 }
 
 async function openSession(member: Api, { email, password }: Person, device: string): Promise<string> {
-  const { token } = await member.post('/v1/sessions', { email, password, device: { id: device, name: `a ${device}`.slice(0, 20), os: 'any' } });
+  const { token } = await member.post('/v1/sessions', {
+    email,
+    password,
+    device: { id: device, name: `a ${device}`.slice(0, 20), os: 'any' },
+  });
   return token;
 }
 
@@ -115,7 +132,11 @@ async function completedJourneys(stage: Stage, about: ReadonlyMap<string, string
   return journeys.every(isComplete) && journeys;
 }
 
-async function heardIn(system: string, api: Api, eventId: string): Promise<{ system: string; consumer: string; at: string }[]> {
+async function heardIn(
+  system: string,
+  api: Api,
+  eventId: string,
+): Promise<{ system: string; consumer: string; at: string }[]> {
   const { handledBy } = await api.get(`/v1/events/${eventId}`).catch(() => ({ handledBy: [] }));
   return handledBy.map((by: { consumer: string; at: string }) => ({ system, ...by }));
 }

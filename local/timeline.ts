@@ -4,7 +4,12 @@ export interface Journey {
   readonly type: string;
   readonly sequence: number;
   readonly committedAt: string;
-  readonly messages: readonly { channel: string; topic: string; relayedAt: string | null; publishedAt: string | null }[];
+  readonly messages: readonly {
+    channel: string;
+    topic: string;
+    relayedAt: string | null;
+    publishedAt: string | null;
+  }[];
   readonly handledBy: readonly { consumer: string; at: string }[];
   /** What other systems did with it. */
   readonly elsewhere: readonly { system: string; consumer: string; at: string }[];
@@ -33,7 +38,10 @@ function hops(journey: Journey): { at: string; what: string }[] {
     ...(publishedAt ? [{ at: publishedAt, what: `came back from ${topic}: published` }] : []),
   ]);
   const handled = journey.handledBy.map(({ consumer, at }) => ({ at, what: `handled by ${consumer}` }));
-  const elsewhere = journey.elsewhere.map(({ system, consumer, at }) => ({ at, what: `handled by ${system}: ${consumer}` }));
+  const elsewhere = journey.elsewhere.map(({ system, consumer, at }) => ({
+    at,
+    what: `handled by ${system}: ${consumer}`,
+  }));
   return [...messages, ...handled, ...elsewhere].sort((a, b) => a.at.localeCompare(b.at));
 }
 

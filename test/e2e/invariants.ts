@@ -1,24 +1,14 @@
 import { Client } from 'pg';
 import type { Running } from '../../local/running.ts';
-import type { Stage } from '../../local/story.ts';
 import { eventually } from '../support/eventually.ts';
-
-/** Where the story is played in a running system. */
-export function stageOf(running: Running): Stage {
-  return {
-    memberUrl: running.urls.member,
-    familyAccountUrl: running.urls.familyAccount,
-    memberOperatorToken: running.tokens.memberOperator,
-    familyAccountOperatorToken: running.tokens.familyAccountOperator,
-  };
-}
 
 /**
  * What must hold of everything that ever happened in a system, once it is at rest: looked up in both databases as a reader.
  * @throws with the rows that break it
  */
 export async function invariants(running: Running): Promise<void> {
-  for (const [system, urls] of Object.entries(running.databases)) {
+  const { member, familyAccount } = running.databases;
+  for (const [system, urls] of Object.entries({ member, familyAccount })) {
     const client = new Client(urls.readonly);
     await client.connect();
     try {

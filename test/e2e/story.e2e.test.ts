@@ -2,13 +2,13 @@ import { connect } from 'node:net';
 import { playStory, type Stage } from '../../local/story.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStack, type TestStack } from '../support/stack.ts';
-import { invariants, stageOf } from './invariants.ts';
+import { invariants } from './invariants.ts';
 
 let stack: TestStack;
 let stage: Stage;
 beforeAll(async () => {
   stack = await startStack();
-  stage = stageOf(await stack.running());
+  stage = await stack.running();
 }, 130_000);
 afterAll(() => stack?.[Symbol.asyncDispose](), 60_000);
 
@@ -61,7 +61,7 @@ describe.each([
   'broker',
 ])('kill -9 of %s in the middle of the story', (victim) => {
   test('changes nothing in the end', async () => {
-    const before = (await stack.running()).processes.find(({ name }) => name === victim);
+    const before = (await stack.running()).processes[victim];
     expect(before).toBeDefined();
     let killed: Promise<{ code: number; output: string }> | undefined;
     const lines: string[] = [];
@@ -72,7 +72,7 @@ describe.each([
     await story;
     expect(await killed).toMatchObject({ code: 0 });
     await eventually(async () => {
-      const after = (await stack.running()).processes.find(({ name }) => name === victim);
+      const after = (await stack.running()).processes[victim];
       expect(after?.pid).toBeGreaterThan(0);
       expect(after?.pid).not.toBe(before?.pid);
     });
@@ -91,10 +91,10 @@ async function playUntilItHolds(on: Stage, tell: (line: string) => void): Promis
 test('Ctrl-C stops everything in order and leaves no process and no port behind', async () => {
   const { processes } = await stack.running();
   expect(await stack.interrupt()).toBe(0);
-  const ports = processes.flatMap(({ ports }) => Object.values(ports));
+  const ports = Object.values(processes).flatMap((each) => Object.values(each.ports));
   expect(ports.length).toBeGreaterThan(10);
   expect(await Promise.all(ports.map(isOpen))).not.toContain(true);
-  expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([]);
+  expect(Object.values(processes).filter(({ pid }) => isAlive(pid))).toEqual([]);
 }, 60_000);
 
 function isOpen(port: number): Promise<boolean> {

@@ -1,0 +1,53 @@
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export interface Invocation {
+  /** What the app would be asked, such as `/v1/sessions/current`. */
+  readonly path: string;
+  readonly headers: IncomingHttpHeaders;
+}
+
+export interface StandIn extends AsyncDisposable {
+  readonly port: number;
+  readonly invocations: Invocation[];
+}
+
+/**
+ * Stands in for a Dapr sidecar where an app is invoked: what the answers of a real one look like was seen on daprd 1.18.1.
+ * @param answer answers for the app that is invoked
+ */
+export async function standInForDaprd(
+  answer: (invocation: Invocation, response: ServerResponse) => void,
+  { appId = 'member', apiToken = 'token-of-the-sidecar', port = 0 } = {},
+): Promise<StandIn> {
+  const invocations: Invocation[] = [];
+  const prefix = `/v1.0/invoke/${appId}/method`;
+  const server = createServer(({ url = '', headers }, response) => {
+    // Open to all here, or the SDK would ask for it for half a minute before it tries anything else.
+    if (url === '/v1.0/metadata') return void response.end('{"id":"family-account"}');
+    if (headers['dapr-api-token'] !== apiToken) return void response.writeHead(401).end('invalid api token\n');
+    if (!url.startsWith(prefix)) return answerJson(response, 500, DIRECT_INVOKE);
+    const invocation = { path: url.slice(prefix.length), headers };
+    invocations.push(invocation);
+    answer(invocation, response);
+  });
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    invocations,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+export function answerJson(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+}
+
+/** What daprd answers when the app cannot be reached. */
+export const DIRECT_INVOKE = {
+  errorCode: 'ERR_DIRECT_INVOKE',
+  message: 'failed to invoke, id: member, err: no host found with the given ID',
+};
