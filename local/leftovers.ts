@@ -17,7 +17,7 @@ export async function endLeftovers(dataDir: string): Promise<string[]> {
   await Promise.all(
     left.map((name) => endProcess(running.processes[name]!, name === 'postgres' ? 'SIGINT' : 'SIGKILL')),
   );
-  await removeRunning(dataDir);
+  removeRunning(dataDir);
   return left;
 }
 

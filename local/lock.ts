@@ -1,39 +1,25 @@
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { identify, isAlive } from './process-identity.ts';
+import { DatabaseSync } from 'node:sqlite';
+
+const SQLITE_BUSY = 5;
 
 /**
- * Takes the data directory for this process, so that no two supervisors use it. What a killed one has left is taken over.
- * @returns gives it back
- * @throws when a living supervisor has it
+ * Takes the data directory for this process, so that no two supervisors use it; disposing gives it back. The lock is SQLite's on its file: the
+ * kernel holds it for the process and drops it with the process, however that ends, which no file made to mean "taken" can promise.
+ * @throws when another process has it
  */
-export async function lock(dataDir: string): Promise<() => Promise<void>> {
-  const file = join(dataDir, 'lock');
-  const mine = `${file}.${process.pid}`;
-  await writeFile(mine, JSON.stringify(await identify(process.pid)), { mode: 0o600 });
+export function lock(dataDir: string): Disposable {
+  const database = new DatabaseSync(join(dataDir, 'lock'));
+  const holder = join(dataDir, 'lock.pid');
   try {
-    for (;;) {
-      // A link, unlike a write, comes into being with its content, and only where there is nothing yet.
-      const taken = await link(mine, file).then(
-        () => true,
-        () => false,
-      );
-      if (taken) return () => rm(file, { force: true });
-      const { pid, stale } = await holder(file);
-      if (!stale) {
-        throw new Error(`${dataDir} is in use by the process ${pid}: stop that one, or choose another with --data`);
-      }
-      // Whoever renames it first has the right to remove it; the others look again.
-      await rename(file, `${mine}.stale`).catch(() => undefined);
-    }
-  } finally {
-    await Promise.all([rm(mine, { force: true }), rm(`${mine}.stale`, { force: true })]);
+    database.exec('begin exclusive');
+  } catch (error) {
+    database.close();
+    if ((error as { errcode?: number }).errcode !== SQLITE_BUSY) throw error;
+    const pid = readFileSync(holder, 'utf8');
+    throw new Error(`${dataDir} is in use by the process ${pid}: stop it, or choose another directory with --data`);
   }
-}
-
-async function holder(file: string): Promise<{ pid?: number; stale: boolean }> {
-  const text = await readFile(file, 'utf8').catch(() => undefined);
-  if (text === undefined) return { stale: true };
-  const { pid, started } = JSON.parse(text) as { pid: number; started: string };
-  return { pid, stale: !(await isAlive({ pid, started })) };
+  writeFileSync(holder, `${process.pid}`);
+  return { [Symbol.dispose]: () => database.close() };
 }

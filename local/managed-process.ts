@@ -49,7 +49,7 @@ export class ManagedProcess {
     return { ...this.#now, ports: { ...this.spec.ports }, log: this.#log };
   }
 
-  /** Starts it and keeps it running until `stop`; resolves when it is ready for the first time. */
+  /** Starts it and keeps it running until `stop`; resolves when it is ready for the first time. @throws when it is stopped before */
   start(): Promise<void> {
     this.#life = this.#live();
     return this.#ready.promise;
@@ -93,6 +93,7 @@ export class ManagedProcess {
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
     }
     this.#become({ state: 'ended' });
+    this.#ready.reject(new Error(`${this.spec.name} was stopped`));
   }
 
   /** One life of it; answers how it ended. */
@@ -142,6 +143,6 @@ export class ManagedProcess {
 
 /** Nothing else of the caller's environment: it may hold settings for other programs that go by the same names. */
 function inherited(): Record<string, string> {
-  const names = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'TZ', 'LOG_LEVEL'];
+  const names = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'TZ', 'LOG_LEVEL', 'RESEND_AFTER_SECONDS'];
   return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 }

@@ -1,39 +1,63 @@
 import { randomInt } from 'node:crypto';
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 
 // Below the range from which the kernel takes the ports of outgoing connections (Linux 32768, macOS 49152). In that range a
 // client that keeps reconnecting to a server that is down may be given the server's own port, and the server never binds again.
-const LOWEST = 15_000;
-const HIGHEST = 32_000;
+const [LOWEST, HIGHEST, BLOCK] = [15_000, 32_000, 100];
 
-/**
- * A TCP port of 127.0.0.1 that nothing listens on.
- * @param preferred is taken when it is free
- * @param taken ports already promised to others
- */
-export async function freePort(preferred?: number, taken: ReadonlySet<number> = new Set()): Promise<number> {
-  if (preferred !== undefined && !taken.has(preferred) && (await isFree(preferred))) return preferred;
-  for (;;) {
-    const port = randomInt(LOWEST, HIGHEST);
-    if (!taken.has(port) && (await isFree(port))) return port;
-  }
+/** Ports for one run of the system. */
+export interface Ports extends AsyncDisposable {
+  /** A port of 127.0.0.1 that nothing listens on and that was not given before. @param preferred is taken when it is free */
+  next(preferred?: number): Promise<number>;
 }
 
-/** Hands out free ports, none of them twice. */
-export function portGiver(): (preferred?: number) => Promise<number> {
-  const taken = new Set<number>();
-  return async (preferred) => {
-    const port = await freePort(preferred, taken);
-    taken.add(port);
-    return port;
+/**
+ * Takes a hundred ports that no other run gives out: between the choice of a port and the start of its server lie seconds, in which others choose
+ * too. The first port of the hundred is listened on as long as they are taken, which tells the others.
+ */
+export async function takePorts(): Promise<Ports> {
+  const { base, server } = await takeBlock();
+  let last = base;
+  return {
+    async next(preferred) {
+      if (preferred !== undefined && (await isFree(preferred))) return preferred;
+      do {
+        last += 1;
+        if (last === base + BLOCK) throw new Error(`No port is free from ${base} to ${last - 1}`);
+      } while (!(await isFree(last)));
+      return last;
+    },
+    async [Symbol.asyncDispose]() {
+      await new Promise((resolve) => server.close(resolve));
+    },
   };
 }
 
-/** Whether a server could listen on this port of 127.0.0.1 now. */
-export function isFree(port: number): Promise<boolean> {
+async function takeBlock(): Promise<{ base: number; server: Server }> {
+  for (;;) {
+    const base = LOWEST + BLOCK * randomInt((HIGHEST - LOWEST) / BLOCK);
+    const server = await listen(base);
+    if (server) return { base, server: server.unref() };
+  }
+}
+
+/** A port for one server that is started at once. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(HIGHEST, HIGHEST + 700);
+    if (await isFree(port)) return port;
+  }
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = await listen(port);
+  return server ? new Promise((resolve) => server.close(() => resolve(true))) : false;
+}
+
+function listen(port: number): Promise<Server | undefined> {
   return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)));
+    const server = createServer((socket) => socket.destroy());
+    server.once('error', () => resolve(undefined));
+    server.listen({ port, host: '127.0.0.1' }, () => resolve(server));
   });
 }

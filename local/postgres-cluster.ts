@@ -83,8 +83,10 @@ async function stopLeftover(data: string): Promise<void> {
   if (!existsSync(file)) return;
   const pid = Number((await readFile(file, 'utf8')).split('\n')[0]);
   const holder = await identify(pid);
+  // A server that was killed has left its number, which PostgreSQL sees for itself.
+  if (!holder) return;
   // SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
-  if (holder?.command.includes(data)) await endProcess(holder, 'SIGINT');
-  // Any other program was given the number of a server that is long gone; PostgreSQL would take it for that server and refuse.
-  await rm(file, { force: true });
+  if (holder.command.includes(data)) await endProcess(holder, 'SIGINT');
+  // Another program was given that number meanwhile. PostgreSQL would take it for the server and refuse to start.
+  else await rm(file);
 }

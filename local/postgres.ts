@@ -68,36 +68,52 @@ export async function acceptsConnections(url: string, timeoutMs: number): Promis
   }
 }
 
+/** One system's database and how the passwords of its roles `<rolePrefix>_owner`, `_app` and so on are. */
+export interface System {
+  /** Lower-case letters and underscores, as the role prefix. */
+  readonly database: string;
+  readonly rolePrefix: string;
+  readonly passwords: Readonly<Record<DatabaseRole, string>>;
+}
+
+/** The connection strings of a system, on the server of the superuser's. */
+export function systemUrls(superuserUrl: string, { database, rolePrefix, passwords }: System): SystemUrls {
+  const urls = databaseRoles.map((role) => {
+    const parts = { username: `${rolePrefix}_${role}`, password: passwords[role], pathname: `/${database}` };
+    return [role, Object.assign(new URL(superuserUrl), parts).href];
+  });
+  return Object.fromEntries(urls) as SystemUrls;
+}
+
 /**
  * Creates a system's database and its roles, or gives the roles new passwords when they exist. The owner's role owns the
  * database and so runs migrations; the others may connect, and get their privileges from migrations. Nobody else may connect.
- * @param system.database the database's name: lower-case letters and underscores
- * @param system.rolePrefix the roles are `<rolePrefix>_owner`, `_app`, `_relay`, `_housekeeping`, `_readonly`
- * @param system.passwords generated for the roles that have none here
+ * @param options.passwords generated for the roles that have none here
  */
 export async function createSystem(
   superuserUrl: string,
-  system: { database: string; rolePrefix: string; passwords?: Partial<Record<DatabaseRole, string>> },
+  options: Omit<System, 'passwords'> & { passwords?: Partial<System['passwords']> },
 ): Promise<SystemUrls> {
-  const { database, rolePrefix } = system;
+  const { database, rolePrefix } = options;
   for (const name of [database, rolePrefix]) if (!/^[a-z_]+$/.test(name)) throw new Error(`Not a plain name: ${name}`);
-  const roles = databaseRoles.map((role) => ({
-    role,
-    username: `${rolePrefix}_${role}`,
-    password: system.passwords?.[role] ?? randomBytes(24).toString('base64url'),
-  }));
+  const passwords = { ...generatePasswords(), ...options.passwords };
+  const roles = databaseRoles.map((role) => `${rolePrefix}_${role}`);
   await withClient(superuserUrl, async (client) => {
-    for (const { username, password } of roles) await createRole(client, username, password);
+    for (const role of databaseRoles) await createRole(client, `${rolePrefix}_${role}`, passwords[role]);
     const { rowCount } = await client.query('select from pg_database where datname = $1', [database]);
     if (rowCount === 0) await client.query(`create database ${database} owner ${rolePrefix}_owner`);
     await client.query(`revoke all on database ${database} from public`);
-    await client.query(`grant connect on database ${database} to ${roles.map(({ username }) => username).join(', ')}`);
+    await client.query(`grant connect on database ${database} to ${roles.join(', ')}`);
   });
-  const url = (parts: Partial<URL>) =>
-    Object.assign(new URL(superuserUrl), { pathname: `/${database}`, ...parts }).href;
-  await withClient(url({}), (client) => client.query('revoke create on schema public from public'));
-  const urls = roles.map(({ role, username, password }) => [role, url({ username, password })]);
-  return Object.fromEntries(urls) as SystemUrls;
+  const inDatabase = Object.assign(new URL(superuserUrl), { pathname: `/${database}` }).href;
+  await withClient(inDatabase, (client) => client.query('revoke create on schema public from public'));
+  return systemUrls(superuserUrl, { database, rolePrefix, passwords });
+}
+
+/** A password for each role of a system. */
+export function generatePasswords(): Record<DatabaseRole, string> {
+  const passwords = databaseRoles.map((role) => [role, randomBytes(24).toString('base64url')]);
+  return Object.fromEntries(passwords) as Record<DatabaseRole, string>;
 }
 
 async function createRole(client: Client, username: string, password: string): Promise<void> {

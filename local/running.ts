@@ -1,4 +1,5 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -47,13 +48,13 @@ export async function readRunning(dataDir: string): Promise<Running> {
   return runningSchema.parse(JSON.parse(text));
 }
 
-/** Replaces the whole file at once, so that nobody reads half of it. */
-export async function writeRunning(dataDir: string, running: Running): Promise<void> {
+/** Replaces the whole file at once, so that nobody reads half of it; before anything else happens, so that what runs is never missing from it. */
+export function writeRunning(dataDir: string, running: Running): void {
   const temporary = `${fileIn(dataDir)}.new`;
-  await writeFile(temporary, `${JSON.stringify(running, null, 2)}\n`, { mode: 0o600 });
-  await rename(temporary, fileIn(dataDir));
+  writeFileSync(temporary, `${JSON.stringify(running, null, 2)}\n`, { mode: 0o600 });
+  renameSync(temporary, fileIn(dataDir));
 }
 
-export async function removeRunning(dataDir: string): Promise<void> {
-  await rm(fileIn(dataDir), { force: true });
+export function removeRunning(dataDir: string): void {
+  rmSync(fileIn(dataDir), { force: true });
 }

@@ -1,18 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DatabaseRole, databaseRoles } from './postgres.ts';
+import { generatePasswords } from './postgres.ts';
 
 const token = (): string => randomBytes(32).toString('base64url');
-const passwords = () =>
-  Object.fromEntries(databaseRoles.map((role) => [role, token()])) as Record<DatabaseRole, string>;
 
 function system() {
   return {
     /** Wraps the keys that the values of facts are encrypted with: who loses it loses those values. */
     masterKey: randomBytes(32).toString('base64'),
     operatorToken: token(),
-    databasePasswords: passwords(),
+    databasePasswords: generatePasswords(),
   };
 }
 

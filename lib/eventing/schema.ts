@@ -77,7 +77,7 @@ create table eventing.outbox (
   parked_at timestamptz,
   created_at timestamptz not null default clock_timestamp()
 );
-create index outbox_partition on eventing.outbox (partition, position);
+create index outbox_partition on eventing.outbox (topic, partition, position);
 create index outbox_event on eventing.outbox (event_id);
 create index outbox_held on eventing.outbox (topic, ordering_key, position) where parked_at is not null or next_attempt_at is not null;
 alter table eventing.outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);

@@ -23,7 +23,7 @@ type Options = Neighbours & {
 
 /** The family-account API over its database and the member system. */
 export function familyAccountApi({ orm, log, health, operatorToken, before, ...neighbours }: Options): Koa {
-  const sessionOf = rememberSessions(neighbours.member.sessionOf);
+  const sessionOf = rememberSessions((token) => neighbours.member.sessionOf(token));
   return createApi({
     title: 'Family-account API',
     version: '1.0.0',

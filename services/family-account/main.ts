@@ -40,6 +40,6 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   });
   const operatorToken = config.OPERATOR_TOKEN;
   const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, before });
-  stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
-  log.info({ port: config.PORT }, 'listening');
+  const server = stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
+  log.info(server.address(), 'listening');
 });

@@ -17,19 +17,20 @@ export interface StandIn extends AsyncDisposable {
  * @param answer answers for the app that is invoked
  */
 export async function standInForDaprd(
-  answer: (invocation: Invocation, response: ServerResponse) => void,
+  answer: (invocation: Invocation, response: ServerResponse) => void | Promise<void>,
   { appId = 'member', apiToken = 'token-of-the-sidecar', port = 0 } = {},
 ): Promise<StandIn> {
   const invocations: Invocation[] = [];
   const prefix = `/v1.0/invoke/${appId}/method`;
   const server = createServer(({ url = '', headers }, response) => {
+    if (url === '/v1.0/healthz/outbound') return void response.writeHead(204).end();
     // Open to all here, or the SDK would ask for it for half a minute before it tries anything else.
     if (url === '/v1.0/metadata') return void response.end('{"id":"family-account"}');
     if (headers['dapr-api-token'] !== apiToken) return void response.writeHead(401).end('invalid api token\n');
     if (!url.startsWith(prefix)) return answerJson(response, 500, DIRECT_INVOKE);
     const invocation = { path: url.slice(prefix.length), headers };
     invocations.push(invocation);
-    answer(invocation, response);
+    void Promise.resolve(answer(invocation, response)).catch(() => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   return {

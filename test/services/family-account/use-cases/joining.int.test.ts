@@ -85,8 +85,7 @@ describe('Inviting', () => {
     for (let n = 0; n < 10; n++) await issue(new Date(0));
     for (let n = 0; n < 10; n++) await issue(new Date());
     await expect(issue(new Date())).rejects.toMatchObject({ slug: 'too-many-invitations' });
-    const [{ code }] = await Promise.all([issue(new Date(Date.now() + 8 * 24 * 3_600_000))]);
-    expect(code).toBeDefined();
+    expect(await issue(new Date(Date.now() + 8 * 24 * 3_600_000))).toBeDefined();
   });
 });
 

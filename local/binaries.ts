@@ -1,0 +1,108 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { access, constants, mkdir } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { download } from './download.ts';
+import { goBuild, moduleFolder } from './go-build.ts';
+import type { Program } from './programs.ts';
+import type { Progress } from './progress.ts';
+
+const run = promisify(execFile);
+
+/**
+ * Finds a program on the PATH (or where Dapr's own installer puts it), else in the cache, else downloads the official release into the cache,
+ * else builds it there with Go. Says what it takes, and what it does not take and why.
+ * @returns its path
+ * @throws what was tried, why each failed, and what to install
+ */
+export async function findProgram(program: Program, progress: Progress, signal: AbortSignal): Promise<string> {
+  const { name, release, build, advice } = program;
+  const installed = (await onPath(program, progress)) ?? (await inCache(program));
+  if (installed) {
+    progress.say(`${name} ${installed.version}: ${installed.path}`);
+    return installed.path;
+  }
+  await mkdir(cacheFolder(), { recursive: true });
+  const failures: string[] = [];
+  const ways = [
+    { title: 'download', target: downloaded(program), get: download },
+    { title: 'build', target: built(program), get: goBuild },
+  ];
+  for (const { title, target, get } of ways) {
+    try {
+      await get(program, target, progress, signal);
+      if (await versionOf(target)) return target;
+      throw new Error('what came out does not run on this machine');
+    } catch (error) {
+      signal.throwIfAborted();
+      failures.push(`${title}: ${(error as Error).message}`);
+      progress.say(`${name}: no ${title}, ${(error as Error).message}`);
+    }
+  }
+  const versions = `${release.version}, or ${build.version} built here`;
+  throw new Error(`There is no ${name} (${versions}).\n  ${failures.join('\n  ')}\nTo help: ${advice}.`);
+}
+
+interface Found {
+  readonly path: string;
+  readonly version: string;
+}
+
+async function onPath(program: Program, progress: Progress): Promise<Found | undefined> {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), join(homedir(), '.dapr/bin')];
+  for (const folder of new Set(folders.filter(Boolean))) {
+    const path = join(folder, program.name);
+    const there = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (!there) continue;
+    const version = await versionOf(path);
+    if (version && isRecent(version, program.oldest)) return { path, version };
+    progress.say(`${path} is passed over: it is ${version ?? 'of no known version'}, and ${program.oldest} is needed`);
+  }
+  return undefined;
+}
+
+async function inCache(program: Program): Promise<Found | undefined> {
+  for (const path of [downloaded(program), built(program)]) {
+    const version = await versionOf(path);
+    if (version) return { path, version };
+  }
+  return undefined;
+}
+
+/** What the program says when asked for its version; nothing when it does not run. */
+async function versionOf(path: string): Promise<string | undefined> {
+  const { stdout } = await run(path, ['--version'], { timeout: 10_000 }).catch(() => ({ stdout: '' }));
+  return stdout.match(/\d+\.\d+\.\d+/)?.[0];
+}
+
+/** Whether it is of the same major version and not older. */
+export function isRecent(version: string, oldest: string): boolean {
+  const [major, minor, patch] = version.split('.').map(Number) as [number, number, number];
+  const [same, least, last] = oldest.split('.').map(Number) as [number, number, number];
+  return major === same && (minor > least || (minor === least && patch >= last));
+}
+
+/** Where programs are kept between runs, for all copies of this project. */
+export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.MEMBER_SYSTEM_CACHE) return env.MEMBER_SYSTEM_CACHE;
+  if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, 'member-system');
+  return join(homedir(), process.platform === 'darwin' ? 'Library/Caches' : '.cache', 'member-system');
+}
+
+const downloaded = ({ name, release }: Program): string =>
+  join(cacheFolder(), `${name}-${release.version}-${process.platform}-${process.arch}`);
+
+/** Named after what it was built from as well, so that a change of the module is not missed. */
+function built({ name, build }: Program): string {
+  const folder = moduleFolder(build.module);
+  const source = createHash('sha256');
+  for (const file of readdirSync(folder).sort()) source.update(readFileSync(join(folder, file)));
+  const digest = source.update(build.arguments.join(' ')).digest('hex').slice(0, 8);
+  return join(cacheFolder(), `${name}-${build.version}-${process.platform}-${process.arch}-built-${digest}`);
+}

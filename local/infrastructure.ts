@@ -1,0 +1,38 @@
+import { join } from 'node:path';
+import { brokerArguments, ensureStreams } from './broker.ts';
+import type { ProcessSpec } from './managed-process.ts';
+import { acceptsConnections } from './postgres.ts';
+import { prepareCluster } from './postgres-cluster.ts';
+
+/** The database server, with its data in `dataDir`/postgres. */
+export async function database(dataDir: string, port: number): Promise<{ spec: ProcessSpec; superuserUrl: string }> {
+  const { command, user, superuserUrl } = await prepareCluster(join(dataDir, 'postgres'), port);
+  const spec = {
+    name: 'postgres',
+    command,
+    user,
+    cwd: '/',
+    ports: { sql: port },
+    isReady: () => acceptsConnections(superuserUrl, 0).then(() => true),
+    // PostgreSQL's fast shutdown; with SIGTERM it would wait for clients to leave.
+    stopSignal: 'SIGINT',
+  } as const;
+  return { spec, superuserUrl };
+}
+
+/** The broker, with its streams in `dataDir`/nats. It is ready when the streams exist, which is looked after at each of its starts. */
+export async function broker(
+  nats: string,
+  dataDir: string,
+  options: { port: number; token: string },
+): Promise<{ spec: ProcessSpec; url: string }> {
+  const { port, token } = options;
+  const url = `nats://${token}@127.0.0.1:${port}`;
+  const spec = {
+    name: 'broker',
+    command: [nats, ...(await brokerArguments(join(dataDir, 'nats'), port, token))],
+    ports: { nats: port },
+    isReady: () => ensureStreams(url).then(() => true),
+  };
+  return { spec, url };
+}

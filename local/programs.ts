@@ -1,0 +1,69 @@
+/** A server program that the system needs and npm does not bring. */
+export interface Program {
+  readonly name: 'daprd' | 'nats-server';
+  /** What is found on the machine has this major version, and is at least this old. */
+  readonly oldest: string;
+  readonly release: {
+    readonly version: string;
+    /** Where the files of this version lie. */
+    readonly url: string;
+    /** @param os as Go calls it, such as `linux` @param arch likewise, such as `amd64` */
+    readonly archive: (os: string, arch: string) => string;
+    /** The program's path in the archive. */
+    readonly path: (os: string, arch: string) => string;
+    /** The file beside the archive that has its SHA-256. */
+    readonly checksums: (archive: string) => string;
+  };
+  readonly build: {
+    readonly version: string;
+    /** The folder of tools/ that has the Go module. */
+    readonly module: string;
+    readonly arguments: readonly string[];
+  };
+  /** What people can do when every way to get it has failed. */
+  readonly advice: string;
+}
+
+// 1.18.3 is the newest release. It is 1.18.1 that can be built everywhere: a module that later ones need is not on every Go proxy.
+const [DAPR, DAPR_BUILT, NATS] = ['1.18.3', '1.18.1', '2.15.2'];
+
+export const daprd: Program = {
+  name: 'daprd',
+  oldest: '1.18.0',
+  release: {
+    version: DAPR,
+    url: `https://github.com/dapr/dapr/releases/download/v${DAPR}/`,
+    archive: (os, arch) => `daprd_${os}_${arch}.tar.gz`,
+    path: () => 'daprd',
+    checksums: (archive) => `${archive}.sha256`,
+  },
+  build: {
+    version: DAPR_BUILT,
+    module: 'daprd',
+    arguments: [
+      ...['-tags', 'stablecomponents', '-ldflags'],
+      `-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=${DAPR_BUILT} -X github.com/dapr/kit/logger.DaprVersion=${DAPR_BUILT}`,
+      '.',
+    ],
+  },
+  advice:
+    'install the Dapr CLI (https://docs.dapr.io/getting-started/install-dapr-cli/) and run "dapr init --slim", or install Go (https://go.dev/dl/)',
+};
+
+export const natsServer: Program = {
+  name: 'nats-server',
+  oldest: '2.12.0',
+  release: {
+    version: NATS,
+    url: `https://github.com/nats-io/nats-server/releases/download/v${NATS}/`,
+    archive: (os, arch) => `nats-server-v${NATS}-${os}-${arch}.tar.gz`,
+    path: (os, arch) => `nats-server-v${NATS}-${os}-${arch}/nats-server`,
+    checksums: () => 'SHA256SUMS',
+  },
+  build: {
+    version: NATS,
+    module: 'nats-server',
+    arguments: ['-ldflags', '-s -w', 'github.com/nats-io/nats-server/v2'],
+  },
+  advice: 'install nats-server (https://nats.io/download/ or "brew install nats-server"), or Go (https://go.dev/dl/)',
+};

@@ -1,0 +1,22 @@
+import { DaprPublisher } from '#eventing/dapr-publisher';
+import { readConfig } from '#service/config';
+import { createProbes, daprCheck, Health } from '#service/health';
+import { listen, run } from '#service/run';
+import { Relay } from './relay.ts';
+import { settings } from './settings.ts';
+
+await run('relay', async ({ stack, onShutdown, log }) => {
+  const config = readConfig(settings);
+  const publisher = stack.use(new DaprPublisher({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN }));
+  const relay = new Relay({
+    databaseUrl: config.DATABASE_URL,
+    publisher,
+    resendAfterSeconds: config.RESEND_AFTER_SECONDS,
+    log,
+  });
+  const health = new Health({ lease: () => relay.check(), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
+  onShutdown(() => health.drain());
+  stack.use(await listen(createProbes(health), { port: config.PORT, host: config.HOST }));
+  stack.use(relay.start());
+  log.info({ port: config.PORT }, 'listening');
+});

@@ -1,0 +1,64 @@
+import type { Circuit } from './circuit.ts';
+import { entry, type RelayOptions } from './lane.ts';
+import type { Lease } from './lease.ts';
+import { claimMissing, postpone, topicsOut } from './resend-queries.ts';
+
+/** A batch a second, ten times less often while messages wait for their first relay: 50 or 5 messages a second for each topic. */
+const BATCH = 50;
+const PAUSE_MS = 1_000;
+const PAUSE_WHILE_BUSY_MS = 10_000;
+const MAX_INTERVAL_SECONDS = 3_600;
+
+/**
+ * Sends again what was relayed and has not come back in time. Repeats may come late and out of order; consumers know them by their fact.
+ * While nothing at all comes back, the recorder is down rather than the messages lost: then one probe of each partition has to do.
+ */
+export class Resend {
+  readonly #lease: Lease;
+  readonly #options: RelayOptions;
+  readonly #circuitOf: (topic: string) => Circuit;
+  readonly #probes = new Map<string, { count: number; notBefore: number }>();
+  #last = Number.NEGATIVE_INFINITY;
+
+  constructor(lease: Lease, options: RelayOptions, circuitOf: (topic: string) => Circuit) {
+    this.#lease = lease;
+    this.#options = options;
+    this.#circuitOf = circuitOf;
+  }
+
+  /** Sends a batch of each topic, when it is time. @param busy while first relays wait */
+  async tick(busy: boolean): Promise<void> {
+    if (performance.now() - this.#last < (busy ? PAUSE_WHILE_BUSY_MS : PAUSE_MS)) return;
+    this.#last = performance.now();
+    for (const { topic, comesBack } of await topicsOut(this.#lease, this.#options.resendAfterSeconds)) {
+      if (comesBack) this.#probes.delete(topic);
+      if (this.#circuitOf(topic).isOpen) continue;
+      if (comesBack) await this.#send(topic, BATCH, BATCH);
+      else await this.#probe(topic);
+    }
+  }
+
+  async #probe(topic: string): Promise<void> {
+    const { count, notBefore } = this.#probes.get(topic) ?? { count: 0, notBefore: 0 };
+    if (performance.now() < notBefore) return;
+    const sent = await this.#send(topic, 1, Number.MAX_SAFE_INTEGER);
+    if (sent === 0) return;
+    const interval = Math.min(this.#options.resendAfterSeconds * 2 ** count, MAX_INTERVAL_SECONDS);
+    this.#probes.set(topic, { count: count + 1, notBefore: performance.now() + interval * 1_000 });
+  }
+
+  async #send(topic: string, ofPartition: number, limit: number): Promise<number> {
+    using hold = this.#lease.hold();
+    const { partitions } = hold;
+    const messages = await claimMissing(this.#lease, { topic, partitions, ofPartition, limit });
+    hold.narrow(messages.map(({ partition }) => partition));
+    if (messages.length === 0) return 0;
+    const { publisher, resendAfterSeconds, log } = this.#options;
+    const { accepted, outage } = await publisher.publishBulk(topic, messages.map(entry), this.#lease.lost);
+    // An outage is the lane's to find out about.
+    if (outage) return 0;
+    await postpone(this.#lease, messages, accepted, resendAfterSeconds);
+    log.info({ topic, messages: accepted.size }, 'sent again what has not come back');
+    return accepted.size;
+  }
+}

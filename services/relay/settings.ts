@@ -1,0 +1,32 @@
+import { common, integer, type Settings } from '#service/config';
+
+const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, DAPR_API_TOKEN, LOG_LEVEL } = common;
+
+/** The environment of each relay. */
+export const settings = {
+  PORT: { ...PORT, doc: 'port of `/healthz` and `/readyz`; 0 takes a free one', default: '8082' },
+  HOST,
+  DATABASE_URL: {
+    ...DATABASE_URL,
+    doc: `${DATABASE_URL.doc}; straight or through a pooler in session mode, since leases live as long as the connection`,
+  },
+  DAPR_HTTP_PORT,
+  DAPR_API_TOKEN,
+  LOG_LEVEL,
+  RESEND_AFTER_SECONDS: {
+    schema: integer({ min: 1, max: 3600 }),
+    doc: 'after how long a relayed message that has not come back is sent again; then doubled, up to an hour',
+    default: '300',
+  },
+} as const satisfies Settings;
+
+/** The environment of the housekeeping command. */
+export const housekeepingSettings = {
+  DATABASE_URL,
+  LOG_LEVEL,
+  KEEP_PUBLISHED_DAYS: {
+    schema: integer({ min: 1, max: 36_500 }),
+    doc: 'how long the log of what came back is kept; facts are kept for ever',
+    default: '90',
+  },
+} as const satisfies Settings;
