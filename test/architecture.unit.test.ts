@@ -39,7 +39,7 @@ test('the libraries know no service, and eventing not even the other library', (
 test('the relay and eventing know no business', () => {
   expect(shown(importsOf('services/relay').filter(({ to }) => /^services\/(?!relay\/)/.test(to)))).toEqual([]);
   const words = [...sourceFiles('services/relay'), ...sourceFiles('lib/eventing')].filter((file) =>
-    /\b(session|login|invitation)s?\b/i.test(code(file)),
+    /\b(member|login|invitation|famil(y|ies))s?\b/i.test(code(file)),
   );
   expect(words).toEqual([]);
 });

@@ -1,0 +1,132 @@
+import { Writable } from 'node:stream';
+import { pino } from 'pino';
+import { DaprPublisher } from '#eventing/dapr-publisher';
+import type { RelayOptions } from '../../../services/relay/lane.ts';
+import { Relay } from '../../../services/relay/relay.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { eventually } from '../../support/eventually.ts';
+import { Sink } from './sink.ts';
+
+export interface LogLine {
+  readonly level: number;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+/** A database with eventing's tables, a sink where daprd would be, and relays between them. */
+export class RelayLab implements AsyncDisposable {
+  readonly database: TestDatabase;
+  readonly sink: Sink;
+  readonly log: LogLine[] = [];
+  readonly #relays = new Set<Relay>();
+  readonly #publishers: DaprPublisher[] = [];
+  #numbers = new Map<string, number>();
+
+  private constructor(database: TestDatabase, sink: Sink) {
+    this.database = database;
+    this.sink = sink;
+  }
+
+  static async open(): Promise<RelayLab> {
+    return new RelayLab(await createTestDatabase('lab'), await Sink.open());
+  }
+
+  /** Starts a relay in this process, quick where a test would have to wait. */
+  relay(options: Partial<RelayOptions> & { timeoutMs?: number } = {}): Relay {
+    const publisher = new DaprPublisher({ port: this.sink.port, timeoutMs: options.timeoutMs });
+    this.#publishers.push(publisher);
+    const lines = new Writable({
+      write: (line: Buffer, _, done) => {
+        this.log.push(JSON.parse(line.toString()) as LogLine);
+        done();
+      },
+    });
+    const relay = new Relay({
+      databaseUrl: this.database.urls.relay,
+      publisher,
+      resendAfterSeconds: 300,
+      log: pino({ level: 'debug' }, lines),
+      backoff: { minMs: 20, maxMs: 200 },
+      patience: { attempts: 5, firstRetrySeconds: 0.01 },
+      ...options,
+    }).start();
+    this.#relays.add(relay);
+    return relay;
+  }
+
+  async stop(relay: Relay): Promise<void> {
+    this.#relays.delete(relay);
+    await relay[Symbol.asyncDispose]();
+  }
+
+  /** Puts `count` messages of each key into the outbox, keys taking turns. @returns their ids, in that order */
+  async fill(keys: readonly string[], count = 1, topic = 'lamp-internal'): Promise<string[]> {
+    const rows = Array.from({ length: count }, () => keys.map((key) => this.#row(topic, key))).flat();
+    const stored = await this.database.sql<{ id: string }>(
+      `insert into eventing.outbox (id, event_id, channel, topic, ordering_key, envelope)
+       select id, gen_random_uuid(), 'internal', topic, key,
+         jsonb_build_object('specversion', '1.0', 'id', id, 'source', '/lamp', 'type', 'lamp.lit', 'partitionkey', key, 'n', n)
+       from (select gen_random_uuid() as id, row.* from unnest($1::text[], $2::text[], $3::int[]) with ordinality as row(topic, key, n, ord)) given
+       order by ord returning id`,
+      [rows.map((it) => it.topic), rows.map((it) => it.key), rows.map((it) => it.n)],
+    );
+    return stored.map(({ id }) => id);
+  }
+
+  #row(topic: string, key: string): { topic: string; key: string; n: number } {
+    const n = (this.#numbers.get(`${topic} ${key}`) ?? 0) + 1;
+    this.#numbers.set(`${topic} ${key}`, n);
+    return { topic, key, n };
+  }
+
+  /** Wakes relays, as services do. */
+  async wake(): Promise<void> {
+    await this.database.sql(`select pg_notify('eventing_outbox', '')`);
+  }
+
+  async count(table: 'outbox' | 'relayed' | 'published', condition = 'true'): Promise<number> {
+    const [row] = await this.database.sql<{ count: number }>(
+      `select count(*)::int from eventing.${table} where ${condition}`,
+    );
+    return row!.count;
+  }
+
+  /** Waits until every message is relayed. */
+  async relayedAll(timeoutMs = 20_000): Promise<void> {
+    await eventually(async () => expect(await this.count('outbox')).toBe(0), { timeoutMs });
+  }
+
+  /** That no key's message was first relayed before an earlier one, and none is missing. */
+  expectInOrder(): void {
+    for (const [topicAndKey, count] of this.#numbers) {
+      const [topic = '', key = ''] = topicAndKey.split(' ');
+      const expected = Array.from({ length: count }, (_, i) => i + 1);
+      expect({ topic, key, firsts: this.sink.firsts(topic, key) }).toEqual({ topic, key, firsts: expected });
+    }
+  }
+
+  /** What the relays said, at `warn` and above. */
+  complaints(): string[] {
+    return this.log.filter(({ level }) => level >= 40).map(({ msg }) => msg);
+  }
+
+  /** Forgets all messages, for the next test. */
+  async clear(): Promise<void> {
+    for (const relay of [...this.#relays]) await this.stop(relay);
+    await this.database.sql('truncate eventing.outbox, eventing.relayed, eventing.published');
+    this.#numbers = new Map();
+    this.log.length = 0;
+    this.sink.arrivals.length = 0;
+    this.sink.calls.length = 0;
+    this.sink.answer = () => 'accept';
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const relay of [...this.#relays]) await this.stop(relay);
+    for (const publisher of this.#publishers) await publisher[Symbol.asyncDispose]();
+    await this.sink[Symbol.asyncDispose]();
+    await this.database[Symbol.asyncDispose]();
+  }
+}
+
+export const keys = (count: number): string[] => Array.from({ length: count }, (_, i) => `key-${i}`);
