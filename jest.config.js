@@ -17,6 +17,6 @@ export default {
       globalSetup: '<rootDir>/test/support/postgres-setup.ts',
       globalTeardown: '<rootDir>/test/support/postgres-teardown.ts',
     }),
-    project('e2e'),
+    project('e2e', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
   ],
 };

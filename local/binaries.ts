@@ -19,7 +19,7 @@ const run = promisify(execFile);
  * @throws what was tried, why each failed, and what to install
  */
 export async function findProgram(program: Program, progress: Progress, signal: AbortSignal): Promise<string> {
-  const { name, release, build, advice } = program;
+  const { name, advice } = program;
   const installed = (await onPath(program, progress)) ?? (await inCache(program));
   if (installed) {
     progress.say(`${name} ${installed.version}: ${installed.path}`);
@@ -42,8 +42,7 @@ export async function findProgram(program: Program, progress: Progress, signal: 
       progress.say(`${name}: no ${title}, ${(error as Error).message}`);
     }
   }
-  const versions = `${release.version}, or ${build.version} built here`;
-  throw new Error(`There is no ${name} (${versions}).\n  ${failures.join('\n  ')}\nTo help: ${advice}.`);
+  throw new Error(`There is no ${name}.\n  ${failures.join('\n  ')}\nTo help: ${advice}.`);
 }
 
 interface Found {

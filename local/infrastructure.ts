@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { brokerArguments, ensureStreams } from './broker.ts';
+import { brokerArguments, ensureStreams, topics } from './broker.ts';
 import type { ProcessSpec } from './managed-process.ts';
 import { acceptsConnections } from './postgres.ts';
 import { prepareCluster } from './postgres-cluster.ts';
@@ -13,6 +13,7 @@ export async function database(dataDir: string, port: number): Promise<{ spec: P
     user,
     cwd: '/',
     ports: { sql: port },
+    says: `accepts connections on port ${port}`,
     isReady: () => acceptsConnections(superuserUrl, 0).then(() => true),
     // PostgreSQL's fast shutdown; with SIGTERM it would wait for clients to leave.
     stopSignal: 'SIGINT',
@@ -32,6 +33,7 @@ export async function broker(
     name: 'broker',
     command: [nats, ...(await brokerArguments(join(dataDir, 'nats'), port, token))],
     ports: { nats: port },
+    says: `has its ${topics.length} streams, on port ${port}`,
     isReady: () => ensureStreams(url).then(() => true),
   };
   return { spec, url };

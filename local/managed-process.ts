@@ -13,6 +13,8 @@ export interface ProcessSpec {
   readonly cwd?: string;
   readonly user?: { readonly uid: number; readonly gid: number };
   readonly ports: Readonly<Record<string, number>>;
+  /** What to say of it once it is ready, such as `listens on port 8080`. */
+  readonly says: string;
   /** Asked again and again after each start, until it answers true; an error means not yet. */
   readonly isReady: () => Promise<boolean>;
   /** How it is told to end, SIGTERM unless told; what has not ended 10 s later is killed. */

@@ -108,6 +108,7 @@ function service(name: string, command: readonly string[], port: number, env: Re
     cwd: root,
     env: { ...env, PORT: `${port}` },
     ports: { http: port },
+    says: `listens on http://127.0.0.1:${port}`,
     isReady: async () => (await get(port, '/readyz')).status === 200,
   };
 }

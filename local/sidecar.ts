@@ -48,6 +48,7 @@ export function sidecar(
   return {
     name,
     ports: { ...ports },
+    says: `hears ${declaredTopics(appId).join(', ') || 'no topic'}`,
     command: [settings.daprd, ...flags(options)],
     env: {
       NATS_URL: settings.brokerUrl,
@@ -90,11 +91,14 @@ export function declaredTopics(appId: string): string[] {
 }
 
 async function hearsAll(appId: string, port: number, token: string): Promise<boolean> {
-  const response = await fetch(`http://127.0.0.1:${port}/v1.0/metadata`, {
-    headers: { 'dapr-api-token': token },
-    signal: AbortSignal.timeout(1000),
-  });
-  const { subscriptions = [] } = (await response.json()) as { subscriptions?: { topic: string }[] };
-  const heard = subscriptions.map(({ topic }) => topic).sort();
-  return response.ok && declaredTopics(appId).every((topic) => heard.includes(topic));
+  const get = (path: string) =>
+    fetch(`http://127.0.0.1:${port}/v1.0/${path}`, {
+      headers: { 'dapr-api-token': token },
+      signal: AbortSignal.timeout(1000),
+    });
+  // Healthy only once it has found its app: before, its metadata list what it is going to hear.
+  const [health, metadata] = await Promise.all([get('healthz'), get('metadata')]);
+  const { subscriptions = [] } = (await metadata.json()) as { subscriptions?: { topic: string }[] };
+  const heard = new Set(subscriptions.map(({ topic }) => topic));
+  return health.ok && declaredTopics(appId).every((topic) => heard.has(topic));
 }

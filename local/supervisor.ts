@@ -14,6 +14,7 @@ export class Supervisor {
   readonly #say: (line: string) => void;
   readonly #changed: () => void;
   readonly #processes = new Map<ManagedProcess, Layer>();
+  #stopped = false;
 
   /**
    * @param options.logDir gets a log file for each process
@@ -27,12 +28,13 @@ export class Supervisor {
     mkdirSync(this.#logDir, { recursive: true, mode: 0o700 });
   }
 
-  /** Starts a process and keeps it running; resolves when it is ready for the first time. */
-  start(layer: Layer, spec: ProcessSpec): Promise<void> {
+  /** Starts a process and keeps it running; resolves when it is ready for the first time. @throws when it is stopped before */
+  async start(layer: Layer, spec: ProcessSpec): Promise<void> {
+    if (this.#stopped) throw new Error(`${spec.name} is not started any more`);
     const log = join(this.#logDir, `${spec.name}.log`);
     const managed = new ManagedProcess(spec, { log, say: this.#say, changed: this.#changed });
     this.#processes.set(managed, layer);
-    return managed.start();
+    await managed.start();
   }
 
   /** What runs, by name. */
@@ -42,6 +44,7 @@ export class Supervisor {
 
   /** Ends everything in order; what does not end within 10 s is killed. */
   async stop(): Promise<void> {
+    this.#stopped = true;
     for (const layer of layers) await Promise.all(this.#in(layer).map((managed) => managed.stop()));
   }
 

@@ -50,6 +50,8 @@ export class DomainError extends Error {
 /** Something this service needs cannot be reached right now: an outage, nobody's mistake. Trying again later is the cure. */
 export class DependencyUnavailable extends DomainError {
   override readonly name = 'DependencyUnavailable';
+  /** Consumers of events spend no attempt on it (lib/eventing/inbox). */
+  readonly outage = true;
 
   constructor(slug: string, message: string, { retryAfterSeconds = 5, ...details }: ErrorDetails = {}) {
     super(slug, message, 'unavailable', { ...details, retryAfterSeconds });

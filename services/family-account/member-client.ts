@@ -119,7 +119,5 @@ function read<T>(schema: z.ZodType<T>, answer: MemberAnswer): T {
 }
 
 function unavailable(cause: unknown): DependencyUnavailable {
-  const error = new DependencyUnavailable('member-api-unavailable', 'The member API cannot be asked now', { cause });
-  // To an inbox: nothing is wrong with the event, so no attempt is spent.
-  return Object.assign(error, { outage: true });
+  return new DependencyUnavailable('member-api-unavailable', 'The member API cannot be asked now', { cause });
 }

@@ -37,6 +37,8 @@ export class Lease implements AsyncDisposable {
   #relays = 0;
   #seenAt = 0;
   #timer: NodeJS.Timeout | undefined;
+  /** Statements run one after the other. */
+  #turn: Promise<void> = Promise.resolve();
 
   private constructor(options: LeaseOptions) {
     this.#options = options;
@@ -89,12 +91,19 @@ export class Lease implements AsyncDisposable {
 
   /** Runs a statement on the lease's connection. A failure, whatever it is, ends the lease: what was done is not known then. */
   async query<Row>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+    const turn = this.#turn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#turn = promise;
+    await turn;
     try {
+      this.lost.throwIfAborted();
       const { rows } = await this.#client.query(text, values as unknown[]);
       return rows as Row[];
     } catch (error) {
       this.drop(error);
       throw error;
+    } finally {
+      resolve();
     }
   }
 
@@ -126,6 +135,7 @@ export class Lease implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.lost.aborted) return;
     clearTimeout(this.#timer);
+    await this.#turn;
     const ended = this.#client.end();
     this.#lost.abort(new Error('The lease was given back'));
     await ended;

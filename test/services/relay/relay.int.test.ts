@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from 'pg';
 import { eventually } from '../../support/eventually.ts';
 import { keys, RelayLab } from './lab.ts';
 
@@ -66,7 +67,7 @@ test('a message that came back before it was noted as relayed stays published', 
        select id, event_id, channel, topic, target, attempts, created_at from back`,
       [id],
     );
-    return 'accept';
+    return 'accept' as const;
   };
   lab.relay();
   await lab.relayedAll();
@@ -89,14 +90,17 @@ test('a recorder that hangs while it holds a message keeps nobody waiting, nor i
 });
 
 test('messages that are not committed delay nobody else’s', async () => {
-  await lab.database.sql('begin');
-  await lab.fill(['slow']);
-  const other = await RelayLab.open();
-  await other[Symbol.asyncDispose]();
   lab.relay();
-  await lab.database.sql('commit');
+  const slow = new Client(lab.database.urls.owner);
+  await slow.connect();
+  await slow.query(`begin; insert into eventing.outbox (id, event_id, channel, topic, ordering_key, envelope)
+    select gen_random_uuid(), gen_random_uuid(), 'internal', 'lamp-internal', 'slow', '{"id": "x", "partitionkey": "slow", "n": 1}'`);
+  await lab.fill(keys(40), 2);
   await lab.relayedAll();
   lab.expectInOrder();
+  await slow.query('commit');
+  await eventually(() => expect(lab.sink.firsts('lamp-internal', 'slow')).toEqual([1]));
+  await slow.end();
 });
 
 test('when stopped, the wave in flight is finished and noted, and no other is begun', async () => {
@@ -106,7 +110,7 @@ test('when stopped, the wave in flight is finished and noted, and no other is be
   lab.sink.answer = async () => {
     begun();
     await released;
-    return 'accept';
+    return 'accept' as const;
   };
   const relay = lab.relay();
   await inFlight;

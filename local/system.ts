@@ -1,0 +1,88 @@
+import { join } from 'node:path';
+import { runScript } from './command.ts';
+import { tail } from './logs.ts';
+import type { ProcessSpec } from './managed-process.ts';
+import type { Options } from './options.ts';
+import { makePlan, type Plan } from './plan.ts';
+import { createSystem } from './postgres.ts';
+import type { Progress } from './progress.ts';
+import { type Running, removeRunning, writeRunning } from './running.ts';
+import { type Layer, Supervisor } from './supervisor.ts';
+
+const START_TIMEOUT_MS = 90_000;
+
+export interface Start {
+  readonly options: Options;
+  readonly progress: Progress;
+  /** Gets what ends the system again, in order. */
+  readonly stack: AsyncDisposableStack;
+  /** Gives up a start that is under way. */
+  readonly stop: AbortSignal;
+  /** Ends everything at once. */
+  readonly force: AbortSignal;
+}
+
+/**
+ * Starts the whole system, with a line of progress for each of its parts, and keeps `running.json` up to date as long as it runs.
+ * @returns what runs, once all of it is ready
+ * @throws what is not ready after 90 s, with the end of its log
+ */
+export async function startSystem({ options, progress, stack, stop, force }: Start): Promise<Running> {
+  const plan = await makePlan(options, progress, stack, stop);
+  const { dataDir } = options;
+  const running = (): Running => ({ ...plan.running, processes: supervisor.describe() });
+  const supervisor = new Supervisor({
+    logDir: join(dataDir, 'logs'),
+    say: (line) => progress.say(line),
+    changed: () => writeRunning(dataDir, running()),
+  });
+  stack.defer(() => removeRunning(dataDir));
+  stack.defer(() => supervisor.stop());
+  force.addEventListener('abort', () => supervisor.kill());
+  stop.throwIfAborted();
+  await inTime(startAll(plan, supervisor, progress, stop), stop, running);
+  return running();
+}
+
+/** What does not need each other starts at the same time. */
+async function startAll(plan: Plan, supervisor: Supervisor, progress: Progress, stop: AbortSignal): Promise<void> {
+  const start = async (layer: Layer, spec: ProcessSpec) => {
+    const since = performance.now();
+    await supervisor.start(layer, spec);
+    progress.say(`${spec.name} ${spec.says} (${((performance.now() - since) / 1000).toFixed(1)} s)`);
+  };
+  const startLayer = (layer: Layer) =>
+    Promise.all(plan.placed.filter((it) => it.layer === layer).map(({ spec }) => start(layer, spec)));
+  await Promise.all([
+    start('database', plan.postgres)
+      .then(() => migrate(plan, progress, stop))
+      .then(() => startLayer('apps')),
+    start('broker', plan.broker).then(() => startLayer('sidecars')),
+  ]);
+}
+
+async function migrate({ systems, running }: Plan, progress: Progress, stop: AbortSignal): Promise<void> {
+  const since = performance.now();
+  const { superuser, member, familyAccount } = running.databases;
+  for (const system of Object.values(systems)) await createSystem(superuser, system);
+  await Promise.all([
+    runScript('services/member/migrate.ts', { DATABASE_URL: member.owner }, stop),
+    runScript('services/family-account/migrate.ts', { DATABASE_URL: familyAccount.owner }, stop),
+  ]);
+  progress.say(`both databases are migrated (${((performance.now() - since) / 1000).toFixed(1)} s)`);
+}
+
+async function inTime(start: Promise<void>, stop: AbortSignal, running: () => Running): Promise<void> {
+  const timeout = AbortSignal.timeout(START_TIMEOUT_MS);
+  const ended = new Promise<never>((_, reject) => {
+    for (const signal of [stop, timeout]) signal.addEventListener('abort', () => reject(signal.reason));
+  });
+  try {
+    await Promise.race([start, ended]);
+  } catch (error) {
+    if (!timeout.aborted || stop.aborted) throw error;
+    const late = Object.entries(running().processes).filter(([, { state }]) => state !== 'running');
+    const logs = await Promise.all(late.map(async ([name, { log }]) => `--- ${name} (${log})\n${await tail(log)}`));
+    throw new Error(`Not up after ${START_TIMEOUT_MS / 1000} s:\n${logs.join('\n')}`);
+  }
+}

@@ -1,0 +1,161 @@
+import { eventually } from '../../support/eventually.ts';
+import { keys, RelayLab } from './lab.ts';
+
+let lab: RelayLab;
+beforeAll(async () => {
+  lab = await RelayLab.open();
+});
+afterEach(() => lab.clear());
+afterAll(() => lab[Symbol.asyncDispose]());
+
+const everyone = { refuse: () => true };
+
+/** Waits for so many more calls. */
+const calls = async (more: number): Promise<void> => {
+  const target = lab.sink.calls.length + more;
+  await eventually(() => expect(lab.sink.calls.length).toBeGreaterThanOrEqual(target));
+};
+/** While others are published, which tells a bad message from a broker that is down. */
+const parked = (): Promise<void> =>
+  eventually(async () => {
+    await lab.fill(['other']);
+    expect(await lab.count('outbox', 'parked_at is not null')).toBe(1);
+  });
+const untouched = 'attempts = 0 and parked_at is null and next_attempt_at is null and last_error is null';
+
+describe('A broker that is down', () => {
+  test.each([
+    ['refuses everything', everyone],
+    ['lets daprd answer something that nobody foresaw', { status: 502, body: '<html>' }],
+    ['takes daprd with it', 'reset' as const],
+    ['keeps daprd from answering', 'hang' as const],
+  ])(
+    '%s: no attempt is spent, and all goes on in order afterwards',
+    async (_, answer) => {
+      await lab.fill(keys(20), 5);
+      lab.sink.answer = () => answer;
+      lab.relay({ timeoutMs: 100 });
+      await calls(3);
+      expect(await lab.count('outbox', untouched)).toBe(100);
+      lab.sink.answer = () => 'accept';
+      await lab.relayedAll();
+      lab.expectInOrder();
+      expect(await lab.count('relayed', 'attempts = 0')).toBe(100);
+      expect(lab.complaints()).toEqual(['nothing can be published: messages wait, and no attempts are spent']);
+    },
+    20_000,
+  );
+
+  test('is asked with one message at a time, another key’s each time', async () => {
+    await lab.fill(keys(20), 2);
+    lab.sink.answer = () => everyone;
+    lab.relay();
+    await calls(8);
+    const probes = lab.sink.calls
+      .slice(1, 8)
+      .map(({ entries }) => entries.map(({ metadata }) => metadata?.partitionKey));
+    expect(probes.map(({ length }) => length)).toEqual(probes.map(() => 1));
+    for (const [i, probe] of probes.slice(1).entries()) expect(probe).not.toEqual(probes[i]);
+  });
+
+  test('and goes down in the middle of a wave costs no attempt either', async () => {
+    await lab.fill(keys(100), 3);
+    let taken = 0;
+    // The first 40 of the first wave go through, then nothing does, twice over.
+    lab.sink.answer = () => ({ refuse: () => taken++ >= 40 });
+    lab.relay();
+    await calls(4);
+    taken = 0;
+    await calls(4);
+    lab.sink.answer = () => 'accept';
+    await lab.relayedAll();
+    lab.expectInOrder();
+    expect(await lab.count('relayed', 'attempts > 0')).toBe(0);
+  });
+
+  test('for one topic only keeps no other waiting', async () => {
+    lab.sink.answer = (topic) => (topic === 'lamp-external' ? everyone : 'accept');
+    await lab.fill(keys(10), 3, 'lamp-external');
+    await lab.fill(keys(10), 30, 'lamp-internal');
+    lab.relay();
+    await eventually(async () => expect(await lab.count('outbox', "topic = 'lamp-internal'")).toBe(0));
+    expect(await lab.count('outbox', untouched)).toBe(30);
+  });
+});
+
+test.each([
+  [401, 'invalid api token', 'DAPR_API_TOKEN'],
+  [
+    403,
+    '{"errorCode":"ERR_PUBSUB_FORBIDDEN","message":"topic lamp-internal is not allowed for app id lamp"}',
+    'publishingScopes',
+  ],
+  [404, '{"errorCode":"ERR_PUBSUB_NOT_FOUND","message":"pubsub lamp-internal is not found"}', 'component'],
+])(
+  'a mistake in the configuration (%i) is told once, with what to look at, and costs nothing',
+  async (status, body, hint) => {
+    await lab.fill(keys(5));
+    lab.sink.answer = () => ({ status, body });
+    lab.relay();
+    await calls(6);
+    const complaints = lab.log.filter(({ level }) => level >= 40);
+    expect(complaints).toHaveLength(1);
+    expect(complaints[0]).toMatchObject({ level: 50, topic: 'lamp-internal', reason: expect.stringContaining(hint) });
+    expect(await lab.count('outbox', untouched)).toBe(5);
+  },
+);
+
+describe('A message that cannot be published', () => {
+  test('is tried five times and more, parked with its key, and told at error; all others go their way', async () => {
+    const [poison] = await lab.fill(['bad'], 3);
+    await lab.fill(keys(30), 20);
+    lab.sink.answer = () => ({ refuse: ({ entryId }) => entryId === poison, error: 'nats: maximum payload exceeded' });
+    lab.relay();
+    await parked();
+    await eventually(async () => expect(await lab.count('outbox')).toBe(3));
+    const rows = await lab.database.sql(
+      'select id, attempts, last_error from eventing.outbox where parked_at is not null',
+    );
+    expect(rows).toEqual([{ id: poison, attempts: 5, last_error: 'nats: maximum payload exceeded' }]);
+    expect(lab.sink.firsts('lamp-internal', 'bad')).toEqual([]);
+    expect(await lab.count('relayed', 'attempts > 0')).toBe(0);
+    expect(lab.log.filter(({ level }) => level >= 50)).toMatchObject([
+      { id: poison, topic: 'lamp-internal', attempts: 5 },
+    ]);
+  }, 20_000);
+
+  test('goes on with its key, in order, once an operator has set it free', async () => {
+    const [poison] = await lab.fill(['bad'], 3);
+    await lab.database.sql(`update eventing.outbox set parked_at = now(), attempts = 5 where id = $1`, [poison]);
+    await lab.fill(['good']);
+    lab.relay();
+    await eventually(() => expect(lab.sink.firsts('lamp-internal', 'good')).toEqual([1]));
+    await lab.database.sql('update eventing.outbox set parked_at = null, attempts = 0 where id = $1', [poison]);
+    await lab.relayedAll();
+    lab.expectInOrder();
+  });
+
+  test('alone keeps none waiting that comes later', async () => {
+    const [poison] = await lab.fill(['bad']);
+    lab.sink.answer = () => ({ refuse: ({ entryId }) => entryId === poison });
+    // So long that whoever waited for the circuit would not be seen in this test.
+    lab.relay({ backoff: { minMs: 60_000, maxMs: 60_000 } });
+    await calls(1);
+    await lab.fill(['good']);
+    await lab.wake();
+    await eventually(() => expect(lab.sink.firsts('lamp-internal', 'good')).toEqual([1]));
+  });
+
+  test('and of which daprd only says that the batch is bad, is found among the others', async () => {
+    const [poison] = await lab.fill(['bad'], 2);
+    await lab.fill(keys(60), 2);
+    lab.sink.answer = (_, entries) =>
+      entries.some(({ entryId }) => entryId === poison)
+        ? { status: 500, body: '{"errorCode":"ERR_PUBSUB_CLOUD_EVENTS_SER","message":"cannot create cloudevent"}' }
+        : 'accept';
+    lab.relay();
+    await parked();
+    await eventually(async () => expect(await lab.count('outbox')).toBe(2));
+    expect(lab.sink.firsts('lamp-internal', 'bad')).toEqual([]);
+  });
+});

@@ -1,0 +1,9 @@
+import { findProgram } from '../../local/binaries.ts';
+import { Progress } from '../../local/progress.ts';
+import { daprd, natsServer } from '../../local/programs.ts';
+
+/** Makes sure that daprd and nats-server are there before any end-to-end test counts its time: building them takes minutes, once. */
+export default async function setUp(): Promise<void> {
+  const never = new AbortController().signal;
+  for (const program of [natsServer, daprd]) await findProgram(program, new Progress(process.stderr), never);
+}
