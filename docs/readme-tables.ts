@@ -33,7 +33,7 @@ function parts(): Record<string, string> {
       '**member**',
       endpoints(memberRoutes({ provider: nobody, hashIdentity: nobody, keyring })),
       '**family-account**',
-      endpoints(familyAccountRoutes({ member: nobody, keyring, consumers: [] })),
+      endpoints(familyAccountRoutes({ member: nobody, keyring })),
     ].join('\n\n'),
     configuration: Object.entries(environments)
       .map(([program, settings]) => `**${program}**\n\n${configTable(settings)}`)

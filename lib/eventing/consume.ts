@@ -26,6 +26,8 @@ export async function attempt(
     const apply = async (): Promise<boolean> => {
       if (mustRead && !hasRead) return false;
       if (acts) await consumer.handle(em, event, read);
+      // What an ordered consumer only passes is no work of its own, and not shown as such.
+      if (acts && consumer.order === 'ordered') await note(em, consumer, event);
       return true;
     };
     if (source === 'delivery' && (await isKept(em, consumer, event))) return 'kept';
@@ -65,7 +67,6 @@ async function inSequence(em: EntityManager, consumer: Consumer, event: Received
     await keepEarly(em, consumer, event, 'now');
     return 'kept, due';
   }
-  await note(em, consumer, event);
   return (await advance(em, key, event.sequence)) ? 'applied, next due' : 'applied';
 }
 

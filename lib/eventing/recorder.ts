@@ -44,10 +44,10 @@ export class Recorder {
   }
 }
 
-// Rows are locked in the order of their ids, as the relay does.
+// Rows are locked in the order of their ids, as the relay does. What was not noted as relayed has been by now: no later moment can be true.
 const markIn = (table: 'outbox' | 'relayed') => `
 with back as (
   delete from eventing.${table} where id in (select id from eventing.${table} where id = any(?::uuid[]) order by id for update) returning *
 )
 insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
-select id, event_id, channel, topic, target, attempts, created_at, ${table === 'outbox' ? 'null' : 'relayed_at'} from back`;
+select id, event_id, channel, topic, target, attempts, created_at, ${table === 'outbox' ? 'clock_timestamp()' : 'relayed_at'} from back`;

@@ -111,7 +111,7 @@ create table eventing.published (
   target text not null,
   attempts integer not null,
   created_at timestamptz not null,
-  relayed_at timestamptz,                    -- null when it was back before the relay had noted it
+  relayed_at timestamptz not null,           -- at the latest: a message can be back before the relay has noted it
   published_at timestamptz not null default clock_timestamp()
 );
 create index published_event on eventing.published (event_id);

@@ -34,6 +34,11 @@ export class Circuit {
     return this.isOpen ? Math.max(0, this.#retryAt - this.#now()) : 0;
   }
 
+  /** Whether no message may go before the next probe, whichever. */
+  get isShut(): boolean {
+    return this.waitMs > 0 && this.#refusedKeys.size !== 1;
+  }
+
   /** Of these messages, one of each key, those that may go now. */
   admit<M extends { readonly orderingKey: string }>(wave: readonly M[]): readonly M[] {
     if (!this.isOpen) return wave;

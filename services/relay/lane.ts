@@ -1,6 +1,6 @@
 import type { BulkEntry, DaprPublisher } from '#eventing/dapr-publisher';
 import type { Log } from '#service/log';
-import type { Backoff, Circuit } from './circuit.ts';
+import { type Backoff, Circuit } from './circuit.ts';
 import type { Lease } from './lease.ts';
 import { claimBatch, holdBack, markRelayed, type Patience } from './outbox-queries.ts';
 import { Suspects } from './suspects.ts';
@@ -30,16 +30,19 @@ export class Lane {
   readonly #topic: string;
   readonly #lease: Lease;
   readonly #options: RelayOptions;
+  readonly #onDue: () => void;
   readonly #log: Log;
   readonly #suspects = new Suspects();
   /** Relayed, and locked by somebody else when they were to be marked. */
   #unmarked = new Set<string>();
 
-  constructor(topic: string, lease: Lease, circuit: Circuit, options: RelayOptions) {
+  /** @param onDue called when a probe is due */
+  constructor(topic: string, lease: Lease, options: RelayOptions, onDue: () => void) {
     this.#topic = topic;
     this.#lease = lease;
-    this.circuit = circuit;
+    this.circuit = new Circuit(options.backoff);
     this.#options = options;
+    this.#onDue = onDue;
     this.#log = options.log.child({ topic });
   }
 
@@ -49,7 +52,7 @@ export class Lane {
    */
   async drain(stopping: AbortSignal): Promise<void> {
     if (this.#unmarked.size > 0) await this.#mark([]);
-    while (!stopping.aborted && (await this.#relayBatch(stopping)));
+    while (!stopping.aborted && !this.circuit.isShut && (await this.#relayBatch(stopping)));
   }
 
   /** @returns whether there may be more to do at once */
@@ -92,7 +95,9 @@ export class Lane {
   }
 
   #open(cause: string, message: string, refusedKeys?: readonly string[]): void {
-    if (!this.circuit.open(cause, refusedKeys)) return;
+    const isNews = this.circuit.open(cause, refusedKeys);
+    setTimeout(this.#onDue, this.circuit.waitMs).unref();
+    if (!isNews) return;
     const level = cause === 'configuration' ? 'error' : 'warn';
     this.#log[level]({ cause, reason: message }, 'nothing can be published: messages wait, and no attempts are spent');
   }

@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Bell } from './bell.ts';
-import { Circuit } from './circuit.ts';
 import { Lane, type RelayOptions } from './lane.ts';
 import { Lease } from './lease.ts';
 import { topicsWaiting } from './outbox-queries.ts';
@@ -66,13 +65,13 @@ export class Relay implements AsyncDisposable {
     this.#lease = lease;
     connected();
     this.#stopping.signal.addEventListener('abort', ring, { signal: lease.lost });
-    const crew = new Crew(lease, this.#options, this.#stopping.signal);
+    const crew = new Crew(lease, this.#options, this.#stopping.signal, ring);
     lease.lost.addEventListener('abort', ring, { once: true });
     try {
       for (let pause = POLL.minMs; !this.#stopping.signal.aborted; pause = Math.min(POLL.maxMs, pause * 2)) {
         lease.lost.throwIfAborted();
-        const waitMs = await crew.dispatch();
-        if (await bell.heard(Math.min(pause, waitMs))) pause = POLL.minMs;
+        await crew.dispatch();
+        if (await bell.heard(pause)) pause = POLL.minMs;
       }
     } finally {
       await crew.finished();
@@ -87,23 +86,23 @@ class Crew {
   readonly #stopping: AbortSignal;
   readonly #lanes = new Map<string, Lane>();
   readonly #working = new Map<string, Promise<void>>();
+  readonly #onDue: () => void;
   readonly #resend: Resend;
 
-  constructor(lease: Lease, options: RelayOptions, stopping: AbortSignal) {
+  constructor(lease: Lease, options: RelayOptions, stopping: AbortSignal, onDue: () => void) {
     this.#lease = lease;
     this.#options = options;
     this.#stopping = stopping;
+    this.#onDue = onDue;
     this.#resend = new Resend(lease, options, (topic) => this.#lane(topic).circuit);
   }
 
-  /** Sets everybody to work who has some. @returns milliseconds until somebody asked to be called again */
-  async dispatch(): Promise<number> {
+  /** Sets everybody to work who has some. */
+  async dispatch(): Promise<void> {
     const topics = await topicsWaiting(this.#lease);
     const busy = this.#working.size > 0;
     for (const topic of topics) this.#set(topic, () => this.#lane(topic).drain(this.#stopping));
     this.#set('', () => this.#resend.tick(busy));
-    const waits = topics.map((topic) => this.#lane(topic).circuit.waitMs).filter((ms) => ms > 0);
-    return Math.min(...waits, POLL.maxMs);
   }
 
   #set(who: string, work: () => Promise<void>): void {
@@ -115,8 +114,7 @@ class Crew {
   }
 
   #lane(topic: string): Lane {
-    const lane =
-      this.#lanes.get(topic) ?? new Lane(topic, this.#lease, new Circuit(this.#options.backoff), this.#options);
+    const lane = this.#lanes.get(topic) ?? new Lane(topic, this.#lease, this.#options, this.#onDue);
     this.#lanes.set(topic, lane);
     return lane;
   }
