@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Program } from './programs.ts';
@@ -51,10 +52,12 @@ async function go(args: string[], module: string, signal: AbortSignal): Promise<
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-2000);
   });
-  const { promise, resolve, reject } = Promise.withResolvers<number | null>();
-  child.once('close', resolve).once('error', reject);
-  const code = await promise.catch((error: NodeJS.ErrnoException) => {
-    throw error.code === 'ENOENT' ? new Error('Go is not installed', { cause: error }) : error;
+  let failure: NodeJS.ErrnoException | undefined;
+  child.once('error', (error) => {
+    failure = error;
   });
+  // Also after an error: when it is interrupted, Go has files to remove first.
+  const [code] = await once(child, 'close');
+  if (failure) throw failure.code === 'ENOENT' ? new Error('Go is not installed') : failure;
   if (code !== 0) throw new Error(`go build fails: ${said.trim()}`);
 }

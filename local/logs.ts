@@ -1,13 +1,18 @@
 import { open } from 'node:fs/promises';
 
-/** The last line that is not empty, without what makes it unreadable on a terminal; at most 300 characters. */
-export async function lastLine(file: string): Promise<string> {
-  return (
-    (await tail(file))
-      .split('\n')
-      .findLast((line) => line.trim() !== '')
-      ?.slice(0, 300) ?? 'it has printed nothing'
-  );
+/** What a program said last, in at most 300 characters: the message of a JSON line, else the line itself. */
+export async function lastWords(file: string): Promise<string> {
+  const line = (await tail(file)).split('\n').findLast((it) => it.trim() !== '') ?? 'it has printed nothing';
+  return messageOf(line).slice(0, 300);
+}
+
+function messageOf(line: string): string {
+  try {
+    const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } };
+    return [msg, err?.message].filter(Boolean).join(': ');
+  } catch {
+    return line;
+  }
 }
 
 /** The end of a log, at most 4 KB; empty when there is none. */

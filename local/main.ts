@@ -21,6 +21,7 @@ async function main(): Promise<number> {
   const stack = new AsyncDisposableStack();
   try {
     await makeReady(options, stack);
+    stack.defer(() => progress.say('Everything has stopped.'));
     const running = await startSystem({ options, progress, stack, stop, force });
     progress.say('All is ready.');
     const played = options.story ? await play(running) : true;
@@ -32,9 +33,7 @@ async function main(): Promise<number> {
     if (!stop.aborted) progress.say(`It does not start. ${(error as Error).message}`);
     return 1;
   } finally {
-    progress.say('Stopping: apps first, then sidecars, broker and database');
     await stack.disposeAsync();
-    progress.say('Everything has stopped.');
   }
 }
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { lastLine } from './logs.ts';
+import { lastWords } from './logs.ts';
 import { identify, send } from './process-identity.ts';
 import type { RunningProcess } from './running.ts';
 
@@ -88,8 +88,7 @@ export class ManagedProcess {
       const how = await this.#run();
       if (signal.aborted) break;
       if (performance.now() - since > STABLE_AFTER_MS) pause = FIRST_PAUSE_MS;
-      const { name } = this.spec;
-      this.#say(`${name} has ended (${how}) and is started again in ${pause / 1000} s: ${await lastLine(this.#log)}`);
+      this.#say(`${this.spec.name} has ended (${how}) and is started again in ${pause / 1000} s`);
       this.#become({ state: 'waiting', restarts: this.#now.restarts + 1 });
       await delay(pause, undefined, { signal }).catch(() => undefined);
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
@@ -106,7 +105,8 @@ export class ManagedProcess {
       void this.#settle(child);
     });
     this.#child = undefined;
-    return signal ?? `exit ${code}`;
+    if (signal) return signal;
+    return code === 0 ? 'exit 0' : `exit ${code}: ${await lastWords(this.#log)}`;
   }
 
   #spawn(): ChildProcess {

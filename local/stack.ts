@@ -27,7 +27,9 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
-const isVerb = (word: string): word is keyof typeof signals => word in signals;
+function isVerb(word: string): word is keyof typeof signals {
+  return Object.hasOwn(signals, word);
+}
 
 async function act(verb: keyof typeof signals, name: string, { processes }: Running): Promise<void> {
   const target = processes[name];
@@ -42,14 +44,13 @@ async function list({ processes, supervisor }: Running): Promise<number> {
   const rows = await Promise.all(Object.entries(processes).map(([name, it]) => row(name, it)));
   const table = [['name', 'state', 'pid', 'restarts', 'ports'], ...rows];
   const widths = table[0]!.map((_, column) => Math.max(...table.map((cells) => cells[column]!.length)));
-  for (const cells of table) {
-    process.stdout.write(
-      `${cells
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join('  ')
-        .trimEnd()}\n`,
-    );
-  }
+  const lines = table.map((cells) =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd(),
+  );
+  process.stdout.write(`${lines.join('\n')}\n`);
   const alive = (await identify(supervisor.pid))?.started === supervisor.started;
   if (!alive) process.stderr.write('Nobody looks after them: npm start was killed. Its next start ends them.\n');
   return alive ? 0 : 1;

@@ -157,9 +157,9 @@ async function until<T>(what: string, ask: () => Promise<T | false>): Promise<T>
   const deadline = performance.now() + 30_000;
   for (;;) {
     const answer = await ask().catch((error: Error) => error);
-    if (answer !== false && !(answer instanceof Error)) return answer;
+    if (answer !== false && !Error.isError(answer)) return answer;
     if (performance.now() > deadline) {
-      throw new Error(`Not within 30 s: ${what}${answer instanceof Error ? ` (${answer.message})` : ''}`);
+      throw new Error(`Not within 30 s: ${what}${Error.isError(answer) ? ` (${answer.message})` : ''}`);
     }
     await delay(50);
   }

@@ -37,7 +37,10 @@ export async function startSystem({ options, progress, stack, stop, force }: Sta
     changed: () => writeRunning(dataDir, running()),
   });
   stack.defer(() => removeRunning(dataDir));
-  stack.defer(() => supervisor.stop());
+  stack.defer(() => {
+    progress.say('Stopping: first the apps, then their sidecars, the broker and the database');
+    return supervisor.stop();
+  });
   force.addEventListener('abort', () => supervisor.kill());
   stop.throwIfAborted();
   await inTime(startAll(plan, supervisor, progress, stop), stop, running);

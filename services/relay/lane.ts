@@ -16,6 +16,8 @@ export interface RelayOptions {
   readonly log: Log;
   readonly backoff?: Backoff;
   readonly patience?: Patience;
+  /** Milliseconds between two looks into the outbox. */
+  readonly poll?: Backoff;
 }
 
 export const entry = ({ id, orderingKey, event }: Message): BulkEntry => ({
@@ -48,11 +50,14 @@ export class Lane {
 
   /**
    * Relays until nothing is due, nothing may go, or `stopping` is aborted; a wave in flight is finished.
+   * @returns whether there was something to do
    * @throws when the lease is lost
    */
-  async drain(stopping: AbortSignal): Promise<void> {
+  async drain(stopping: AbortSignal): Promise<boolean> {
     if (this.#unmarked.size > 0) await this.#mark([]);
-    while (!stopping.aborted && !this.circuit.isShut && (await this.#relayBatch(stopping)));
+    let relayed = false;
+    while (!stopping.aborted && !this.circuit.isShut && (await this.#relayBatch(stopping))) relayed = true;
+    return relayed;
   }
 
   /** @returns whether there may be more to do at once */

@@ -1,9 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Bell } from './bell.ts';
-import { Lane, type RelayOptions } from './lane.ts';
+import { Crew } from './crew.ts';
+import type { RelayOptions } from './lane.ts';
 import { Lease } from './lease.ts';
-import { topicsWaiting } from './outbox-queries.ts';
-import { Resend } from './resend.ts';
 
 /** Between two looks into the outbox: the longer, the longer it was empty. Services ring as well; a ring that is lost costs this much. */
 const POLL = { minMs: 50, maxMs: 1_000 };
@@ -65,61 +64,17 @@ export class Relay implements AsyncDisposable {
     this.#lease = lease;
     connected();
     this.#stopping.signal.addEventListener('abort', ring, { signal: lease.lost });
+    const { minMs, maxMs } = this.#options.poll ?? POLL;
     const crew = new Crew(lease, this.#options, this.#stopping.signal, ring);
     lease.lost.addEventListener('abort', ring, { once: true });
     try {
-      for (let pause = POLL.minMs; !this.#stopping.signal.aborted; pause = Math.min(POLL.maxMs, pause * 2)) {
+      for (let pause = minMs; !this.#stopping.signal.aborted; pause = Math.min(maxMs, pause * 2)) {
         lease.lost.throwIfAborted();
         await crew.dispatch();
-        if (await bell.heard(pause)) pause = POLL.minMs;
+        if (await bell.heard(pause)) pause = minMs;
       }
     } finally {
       await crew.finished();
     }
-  }
-}
-
-/** The lanes of one lease, each at its own pace, and the one who sends again. */
-class Crew {
-  readonly #lease: Lease;
-  readonly #options: RelayOptions;
-  readonly #stopping: AbortSignal;
-  readonly #lanes = new Map<string, Lane>();
-  readonly #working = new Map<string, Promise<void>>();
-  readonly #onDue: () => void;
-  readonly #resend: Resend;
-
-  constructor(lease: Lease, options: RelayOptions, stopping: AbortSignal, onDue: () => void) {
-    this.#lease = lease;
-    this.#options = options;
-    this.#stopping = stopping;
-    this.#onDue = onDue;
-    this.#resend = new Resend(lease, options, (topic) => this.#lane(topic).circuit);
-  }
-
-  /** Sets everybody to work who has some. */
-  async dispatch(): Promise<void> {
-    const topics = await topicsWaiting(this.#lease);
-    const busy = this.#working.size > 0;
-    for (const topic of topics) this.#set(topic, () => this.#lane(topic).drain(this.#stopping));
-    this.#set('', () => this.#resend.tick(busy));
-  }
-
-  #set(who: string, work: () => Promise<void>): void {
-    if (this.#working.has(who)) return;
-    const done = work()
-      .catch((error) => this.#lease.drop(error))
-      .finally(() => this.#working.delete(who));
-    this.#working.set(who, done);
-  }
-
-  #lane(topic: string): Lane {
-    const lane = this.#lanes.get(topic) ?? new Lane(topic, this.#lease, this.#options, this.#onDue);
-    this.#lanes.set(topic, lane);
-    return lane;
-  }
-
-  async finished(): Promise<void> {
-    await Promise.all(this.#working.values());
   }
 }

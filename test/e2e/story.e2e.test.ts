@@ -70,7 +70,7 @@ describe.each([
       if (lines.length === 2) killed = stack.script('stack.ts', 'kill', victim);
     });
     await story;
-    expect(await killed).toMatchObject({ code: 0 });
+    expect(await killed).toEqual({ code: 0, output: expect.stringContaining(`${victim} (`) });
     await eventually(async () => {
       const after = (await stack.running()).processes[victim];
       expect(after?.pid).toBeGreaterThan(0);

@@ -1,0 +1,47 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { LogLine } from './lab.ts';
+
+const main = join(import.meta.dirname, '../../../services/relay/main.ts');
+
+/** A relay as a process of its own, to be killed and frozen. */
+export class RelayProcess implements AsyncDisposable {
+  readonly log: LogLine[] = [];
+  readonly #child: ChildProcess;
+
+  constructor({ databaseUrl, daprPort }: { databaseUrl: string; daprPort: number }) {
+    const env = {
+      ...process.env,
+      DATABASE_URL: databaseUrl,
+      DAPR_HTTP_PORT: `${daprPort}`,
+      DAPR_API_TOKEN: 'a-token-of-the-lab',
+      PORT: '0',
+    };
+    this.#child = spawn(process.execPath, [main], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    createInterface(this.#child.stdout!).on('line', (line) => this.log.push(JSON.parse(line) as LogLine));
+  }
+
+  /** Whether it has said this. */
+  said(message: RegExp): boolean {
+    return this.log.some(({ msg }) => message.test(msg));
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** @returns its exit code; null after a signal */
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return this.#child.exitCode;
+    const exit = once(this.#child, 'exit');
+    this.signal(signal);
+    const [code] = await exit;
+    return code as number | null;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end('SIGKILL');
+  }
+}
