@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { send } from './process-identity.ts';
 import type { Program } from './programs.ts';
 import type { Progress } from './progress.ts';
 
@@ -44,20 +44,20 @@ async function go(args: string[], module: string, signal: AbortSignal): Promise<
     cwd: moduleFolder(module),
     env: { ...process.env, CGO_ENABLED: '0' },
     stdio: ['ignore', 'ignore', 'pipe'],
-    signal,
-    // Go then ends its compilers as well.
-    killSignal: 'SIGINT',
+    detached: true,
   });
-  let said = '';
+  let [said, notThere] = ['', false];
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-2000);
   });
-  let failure: NodeJS.ErrnoException | undefined;
-  child.once('error', (error) => {
-    failure = error;
+  child.once('error', () => {
+    notThere = true;
   });
-  // Also after an error: when it is interrupted, Go has files to remove first.
-  const [code] = await once(child, 'close');
-  if (failure) throw failure.code === 'ENOENT' ? new Error('Go is not installed') : failure;
+  // To its process group: Go does not end the compilers that it has started.
+  const interrupt = () => child.pid && send(-child.pid, 'SIGINT');
+  signal.addEventListener('abort', interrupt);
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  signal.removeEventListener('abort', interrupt);
+  if (notThere) throw new Error('Go is not installed');
   if (code !== 0) throw new Error(`go build fails: ${said.trim()}`);
 }

@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
 import { Api } from './api.ts';
+import { dataDirectory } from './options.ts';
+import { readRunning } from './running.ts';
 import { type Journey, timeline } from './timeline.ts';
 
 /** Where the story is played. */
@@ -162,5 +165,17 @@ async function until<T>(what: string, ask: () => Promise<T | false>): Promise<T>
       throw new Error(`Not within 30 s: ${what}${Error.isError(answer) ? ` (${answer.message})` : ''}`);
     }
     await delay(50);
+  }
+}
+
+// `npm run story`: plays it again, against the system that is running.
+if (import.meta.main) {
+  try {
+    const { values } = parseArgs({ options: { data: { type: 'string' } } });
+    const stage = await readRunning(dataDirectory(values.data));
+    await playStory(stage, (line) => process.stdout.write(`${line}\n`), { colour: process.stdout.isTTY });
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exitCode = 1;
   }
 }

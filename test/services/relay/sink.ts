@@ -18,9 +18,10 @@ export interface Arrival {
   readonly at: number;
 }
 
-/** What daprd would say: all accepted, these refused, an answer of its own, or nothing at all. */
+/** What daprd would say: all accepted, these refused, an answer of its own, or nothing at all, though it may have accepted them. */
 export type SinkAnswer =
   | 'accept'
+  | 'accept-and-reset'
   | 'hang'
   | 'reset'
   | { readonly refuse: (entry: SinkEntry) => boolean; readonly error?: string }
@@ -73,6 +74,10 @@ export class Sink implements AsyncDisposable {
     const answer = await this.answer(topic, entries);
     if (answer === 'hang') return;
     if (answer === 'reset') return void response.destroy();
+    if (answer === 'accept-and-reset') {
+      for (const entry of entries) this.#arrived(topic, entry);
+      return void response.destroy();
+    }
     if (answer !== 'accept' && 'status' in answer) return void response.writeHead(answer.status).end(answer.body);
     const refuse = answer === 'accept' ? () => false : answer.refuse;
     for (const entry of entries.filter((it) => !refuse(it))) this.#arrived(topic, entry);
