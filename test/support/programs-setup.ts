@@ -1,6 +1,6 @@
 import { findProgram } from '../../local/binaries.ts';
-import { Progress } from '../../local/progress.ts';
 import { daprd, natsServer } from '../../local/programs.ts';
+import { Progress } from '../../local/progress.ts';
 
 /** Makes sure that daprd and nats-server are there before any end-to-end test counts its time: building them takes minutes, once. */
 export default async function setUp(): Promise<void> {

@@ -1,5 +1,6 @@
 import { v7 as uuid } from 'uuid';
 import { Recorder } from '#eventing/recorder';
+import { eventually } from '../../support/eventually.ts';
 import { type Lab, openLab } from './lab.ts';
 
 let lab: Lab;
@@ -53,7 +54,10 @@ test('a message that comes back while the relay is noting it is published', asyn
   await lab.database.sql('begin');
   await lab.database.sql(MOVE, [id]);
   const back = recorder.cameBack(id);
-  await lab.database.sql(`select pg_sleep(0.05)`);
+  await eventually(async () => {
+    const waiting = await lab.database.sql('select 1 from pg_locks where not granted');
+    return waiting.length > 0;
+  });
   await lab.database.sql('commit');
   await back;
   expect(await delivery(id)).toEqual([{ relayed: true, published: true }]);
