@@ -2,8 +2,8 @@
 const ECHO_MS = 1000;
 
 /**
- * Hears Ctrl-C, and SIGTERM, and that the terminal has gone.
- * @returns `stop` with the first of them, `force` when there is another one later than a second after it
+ * Hears Ctrl-C, and SIGTERM, and that the terminal has gone; and errors that nobody has handled, so that they leave no process behind.
+ * @returns `stop` with the first of them as its reason, `force` when there is another signal later than a second after it
  */
 export function interruption(): { stop: AbortSignal; force: AbortSignal } {
   const [stop, force] = [new AbortController(), new AbortController()];
@@ -12,8 +12,11 @@ export function interruption(): { stop: AbortSignal; force: AbortSignal } {
     process.on(name, () => {
       if (!stop.signal.aborted) since = performance.now();
       else if (performance.now() - since > ECHO_MS) force.abort();
-      stop.abort(new Error(name));
+      stop.abort(name);
     });
+  }
+  for (const name of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.on(name, (error) => stop.abort(error));
   }
   return { stop: stop.signal, force: force.signal };
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { welcome } from './hints.ts';
 import { interruption } from './interruption.ts';
 import { endLeftovers } from './leftovers.ts';
@@ -28,13 +29,18 @@ async function main(): Promise<number> {
     if (options.once) return played ? 0 : 1;
     for (const line of welcome(running)) progress.line(line);
     if (!stop.aborted) await once(stop, 'abort');
-    return 0;
+    return isSignal(stop.reason) ? 0 : 1;
   } catch (error) {
     if (!stop.aborted) progress.say(`It does not start. ${(error as Error).message}`);
     return 1;
   } finally {
+    if (stop.aborted && !isSignal(stop.reason)) progress.say(`An error in the runner itself: ${inspect(stop.reason)}`);
     await stack.disposeAsync();
   }
+}
+
+function isSignal(reason: unknown): boolean {
+  return typeof reason === 'string';
 }
 
 /** Takes the data directory, and ends and removes there what is in the way. */

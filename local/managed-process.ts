@@ -129,6 +129,7 @@ export class ManagedProcess {
   async #settle(child: ChildProcess): Promise<void> {
     if (!child.pid) return;
     const started = (await identify(child.pid))?.started ?? '';
+    if (this.#child !== child) return;
     this.#become({ pid: child.pid, command: this.spec.command.join(' '), started, state: 'starting' });
     while (this.#child === child && !(await this.spec.isReady().catch(() => false))) await delay(50);
     if (this.#child !== child || this.#stopping.signal.aborted) return;

@@ -60,8 +60,9 @@ export async function makePlan(
   };
   const placed = await processes({ databases, secrets, sidecars, nextPort: ports.next, usualPorts }, replicas);
   const url = (name: string) => `http://127.0.0.1:${placed.find(({ spec }) => spec.name === name)!.spec.ports.http}`;
+  const { pid, command, started } = (await identify(process.pid))!;
   const running = {
-    supervisor: (await identify(process.pid))!,
+    supervisor: { pid, command, started },
     startedAt: new Date().toISOString(),
     memberUrl: url('member'),
     familyAccountUrl: url('family-account'),

@@ -21,11 +21,12 @@ export async function takePorts(): Promise<Ports> {
   return {
     async next(preferred) {
       if (preferred !== undefined && (await isFree(preferred))) return preferred;
-      do {
+      for (;;) {
         last += 1;
-        if (last === base + BLOCK) throw new Error(`No port is free from ${base} to ${last - 1}`);
-      } while (!(await isFree(last)));
-      return last;
+        const port = last;
+        if (port >= base + BLOCK) throw new Error(`No port is free from ${base} to ${base + BLOCK - 1}`);
+        if (await isFree(port)) return port;
+      }
     },
     async [Symbol.asyncDispose]() {
       await new Promise((resolve) => server.close(resolve));

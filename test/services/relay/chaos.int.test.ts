@@ -15,10 +15,9 @@ const RELAYS = 3;
 const STEPS = 25;
 
 test('whatever fails, and whichever relay is cut off or replaced, nothing is lost and no key’s first relays are out of order', async () => {
-  const chance = fc.infiniteStream(fc.double({ min: 0, max: 0.999, noNaN: true }));
   await fc.assert(
-    fc.asyncProperty(chance, async (numbers) => {
-      const random = () => numbers.next().value as number;
+    fc.asyncProperty(fc.noShrink(fc.integer()), async (seed) => {
+      const random = uniform(seed);
       await lab.clear();
       lab.sink.answer = () => trouble(random);
       const relays = Array.from({ length: RELAYS }, start);
@@ -37,6 +36,17 @@ test('whatever fails, and whichever relay is cut off or replaced, nothing is los
     { numRuns: 4 },
   );
 }, 180_000);
+
+/** Even numbers from 0 to below 1, which fast-check's own, fond of extremes, are not: mulberry32. */
+function uniform(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
 
 const topic = (random: () => number) => (random() < 0.7 ? 'lamp-internal' : 'lamp-external');
 
@@ -74,8 +84,8 @@ async function recordSome(random: () => number): Promise<void> {
     await lab.database.sql(
       `with back as (delete from eventing.${table}
          where id in (select id from eventing.${table} where id = any($1::uuid[]) order by id for update) returning *)
-       insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at)
-       select id, event_id, channel, topic, target, attempts, created_at from back`,
+       insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
+       select id, event_id, channel, topic, target, attempts, created_at, clock_timestamp() from back`,
       [array(ids)],
     );
   }

@@ -62,8 +62,8 @@ test('a message that came back before it was noted as relayed stays published', 
   const [id] = await lab.fill(['k']);
   lab.sink.answer = async () => {
     await lab.database.sql(
-      `with back as (delete from eventing.outbox where id = $1 returning *) insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at)
-       select id, event_id, channel, topic, target, attempts, created_at from back`,
+      `with back as (delete from eventing.outbox where id = $1 returning *) insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
+       select id, event_id, channel, topic, target, attempts, created_at, now() from back`,
       [id],
     );
     return 'accept' as const;

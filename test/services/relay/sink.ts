@@ -80,9 +80,10 @@ export class Sink implements AsyncDisposable {
     }
     if (answer !== 'accept' && 'status' in answer) return void response.writeHead(answer.status).end(answer.body);
     const refuse = answer === 'accept' ? () => false : answer.refuse;
-    for (const entry of entries.filter((it) => !refuse(it))) this.#arrived(topic, entry);
+    const refused = new Set(entries.filter(refuse));
+    for (const entry of entries) if (!refused.has(entry)) this.#arrived(topic, entry);
     const error = (answer !== 'accept' && answer.error) || 'nats: timeout';
-    const failedEntries = entries.filter(refuse).map(({ entryId }) => ({ entryId, error }));
+    const failedEntries = [...refused].map(({ entryId }) => ({ entryId, error }));
     if (failedEntries.length === 0) return void response.writeHead(204).end();
     response
       .writeHead(500, { 'content-type': 'application/json' })

@@ -1,0 +1,79 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse, parseAllDocuments } from 'yaml';
+import { topics } from '../../local/broker.ts';
+import { declaredTopics } from '../../local/sidecar.ts';
+
+const folder = join(import.meta.dirname, '../../components');
+const read = (file: string) => readFileSync(join(folder, file), 'utf8');
+
+interface Component {
+  metadata: { name: string };
+  scopes: string[];
+  spec: { metadata: { name: string; value?: string; envRef?: string }[] };
+}
+
+interface Subscription {
+  metadata: { name: string };
+  scopes: string[];
+  spec: { pubsubname: string; topic: string; routes: { default: string } };
+}
+
+const components: Component[] = readdirSync(join(folder, 'jetstream')).map((file) => parse(read(`jetstream/${file}`)));
+const subscriptions: Subscription[] = parseAllDocuments(read('subscriptions.yaml')).map((it) => it.toJS());
+const setting = (component: Component, name: string) =>
+  component.spec.metadata.find((it) => it.name === name)?.value ?? '';
+
+test('each topic has a component of its own', () => {
+  expect(components.map(({ metadata }) => metadata.name).sort()).toEqual([...topics].sort());
+});
+
+describe.each(components.map((it) => [it.metadata.name, it] as const))('the component %s', (topic, component) => {
+  test('has a consumer for each app, on this topic only', () => {
+    expect(setting(component, 'durableName')).toBe(`{appID}-${topic}`);
+    expect(setting(component, 'queueGroupName')).toBe(`{appID}-${topic}`);
+    expect(setting(component, 'protectedTopics')).toBe(topic);
+    expect(setting(component, 'allowedTopics')).toBe(topic);
+  });
+
+  test('neither loops over a refused delivery nor gives one up, and bounds what a sidecar has in its hands', () => {
+    expect(setting(component, 'ackWait')).toMatch(/^\d+s$/);
+    expect(setting(component, 'maxDeliver')).toBe('');
+    expect(Number(setting(component, 'maxAckPending'))).toBeGreaterThan(0);
+    expect(setting(component, 'concurrencyMode')).toBe('single');
+  });
+
+  test('is open to those who publish or subscribe, and to nobody else', () => {
+    const subscribers = subscriptions.filter(({ spec }) => spec.topic === topic).flatMap(({ scopes }) => scopes);
+    const granted = (name: string) =>
+      setting(component, name)
+        .split(';')
+        .map((grant) => grant.replace(`=${topic}`, ''));
+    expect(granted('subscriptionScopes').sort()).toEqual(subscribers.sort());
+    expect(granted('publishingScopes')).toEqual([topic.replace(/-(internal|external)$/, '')]);
+    expect(component.scopes.sort()).toEqual([...new Set([...subscribers, ...granted('publishingScopes')])].sort());
+  });
+});
+
+test('each subscription is called after its app and topic, and delivers to the route of that topic', () => {
+  for (const { metadata, scopes, spec } of subscriptions) {
+    expect(metadata.name).toBe(`${scopes[0]}-${spec.topic}`);
+    expect(spec).toEqual({ pubsubname: spec.topic, topic: spec.topic, routes: { default: `/events/${spec.topic}` } });
+  }
+});
+
+test('every broker’s delivery is retried until the app answers', () => {
+  const { spec } = parse(read('resiliency.yaml'));
+  expect(Object.keys(spec.targets.components).sort()).toEqual([...topics].sort());
+  for (const { inbound, outbound } of Object.values<{ inbound: { retry: string }; outbound: { timeout: string } }>(
+    spec.targets.components,
+  )) {
+    expect(spec.policies.retries[inbound.retry].maxRetries).toBe(-1);
+    expect(spec.policies.timeouts[outbound.timeout]).toMatch(/^\d+s$/);
+  }
+});
+
+test('what a sidecar waits to hear is what is declared for its app', () => {
+  expect(declaredTopics('publish-recorder')).toEqual(['member-external', 'member-internal']);
+  expect(declaredTopics('member')).toEqual([]);
+});

@@ -1,0 +1,29 @@
+import { dataDirectory, readOptions } from '../../local/options.ts';
+
+test('without flags the story is played once and the system stays up, at its usual ports', () => {
+  expect(readOptions([])).toEqual({
+    fresh: false,
+    once: false,
+    story: true,
+    replicas: 1,
+    dataDir: dataDirectory(),
+    usualPorts: true,
+    help: false,
+  });
+});
+
+test('every flag says what it says', () => {
+  const options = readOptions(['--fresh', '--once', '--no-story', '--replicas', '2', '--data', '/somewhere']);
+  expect(options).toMatchObject({ fresh: true, once: true, story: false, replicas: 2, dataDir: '/somewhere' });
+  expect(options.usualPorts).toBe(false);
+});
+
+test.each([
+  [['--frsh'], "Unknown option '--frsh'"],
+  [['fresh'], "Unexpected argument 'fresh'"],
+  [['--replicas', '0'], "--replicas takes a number from 1 to 9, not '0'"],
+  [['--replicas', 'two'], "not 'two'"],
+  [['--data'], "Option '--data <value>' argument missing"],
+])('%j is refused', (args, message) => {
+  expect(() => readOptions(args)).toThrow(message);
+});

@@ -1,0 +1,19 @@
+import { createServer } from 'node:net';
+import { takePorts } from '../../local/ports.ts';
+
+test('two runs that choose at the same time never choose the same ports', async () => {
+  await using one = await takePorts();
+  await using two = await takePorts();
+  const chosen = await Promise.all(Array.from({ length: 50 }, (_, i) => (i % 2 ? one : two).next()));
+  expect(new Set(chosen).size).toBe(50);
+});
+
+test('a preferred port is taken when it is free, another when it is not', async () => {
+  await using ports = await takePorts();
+  const preferred = await ports.next();
+  expect(await ports.next(preferred)).toBe(preferred);
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(preferred, '127.0.0.1', resolve));
+  expect(await ports.next(preferred)).not.toBe(preferred);
+  await new Promise((resolve) => server.close(resolve));
+});
