@@ -95,6 +95,27 @@ export async function findKeptBody(
   return row && { event: row.envelope, raw: row.raw };
 }
 
+/** A message that could not be published, held back with its key until an operator lets it go. */
+export interface ParkedMessage {
+  readonly id: string;
+  readonly eventId: string;
+  readonly topic: string;
+  readonly orderingKey: string;
+  readonly attempts: number;
+  readonly lastError: string | null;
+  readonly parkedAt: string;
+}
+
+/** Messages that the relay has parked, oldest first. */
+export function findParked(em: EntityManager, { limit }: { limit: number }): Promise<ParkedMessage[]> {
+  return execute<ParkedMessage>(
+    em,
+    `select id, event_id as "eventId", topic, ordering_key as "orderingKey", attempts, last_error as "lastError", ${iso('parked_at', 'parkedAt')}
+       from eventing.outbox where parked_at is not null order by position limit ?`,
+    [limit],
+  );
+}
+
 /** How far an aggregate's facts go. */
 export interface Head {
   readonly aggregateId: string;

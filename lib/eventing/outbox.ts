@@ -60,6 +60,20 @@ export async function enqueue(em: EntityManager, channel: Channel, topic: string
 }
 
 /**
+ * Lets a parked message, and its key with it, be tried again, at once and with all its attempts.
+ * @returns false when there is none such
+ */
+export async function releaseParked(em: EntityManager, id: string): Promise<boolean> {
+  const rows = await execute(
+    em,
+    `update eventing.outbox set parked_at = null, next_attempt_at = null, attempts = 0
+      where id = ? and parked_at is not null returning id`,
+    [id],
+  );
+  return rows.length > 0;
+}
+
+/**
  * The consumer that says to other systems, in the closed form, what the system has said to itself: one external message
  * for each fact, in each aggregate's order, with the fact's sequence.
  */

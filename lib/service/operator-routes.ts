@@ -1,8 +1,17 @@
 import { z } from 'zod';
 import type { Consumer } from '#eventing/inbox';
-import { findHeads, findJourney, findJourneys, findKept, findKeptBody, type Journey } from '#eventing/journal';
+import {
+  findHeads,
+  findJourney,
+  findJourneys,
+  findKept,
+  findKeptBody,
+  findParked,
+  type Journey,
+} from '#eventing/journal';
 import { discard, redrive } from '#eventing/kept-deliveries';
 import type { Keyring } from '#eventing/keyring';
+import { releaseParked } from '#eventing/outbox';
 import { DomainError } from './errors.ts';
 import { type Route, route } from './route.ts';
 
@@ -48,6 +57,16 @@ const journey = z.object({
   ),
   handledBy: z.array(z.object({ consumer: z.string(), at: moment })),
   kept: z.array(keptDelivery),
+});
+
+const parkedMessage = z.object({
+  id: z.uuid(),
+  eventId: z.uuid(),
+  topic: z.string(),
+  orderingKey: z.string(),
+  attempts: z.number(),
+  lastError: z.string().nullable(),
+  parkedAt: moment,
 });
 
 const delivery = z.strictObject({ consumer: z.string().max(100), eventId: z.uuid() });
@@ -134,6 +153,28 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
       handle: async ({ params, em }) => {
         const consumer = consumers.find(({ name }) => name === params.consumer);
         return done(await discard(em, consumer ?? { name: params.consumer, order: 'convergent' }, params.eventId));
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/parked-messages',
+      summary: 'Messages that could not be published and are held back, with their keys; oldest first',
+      access: ['operator'],
+      query: z.strictObject({ limit }),
+      responses: { 200: z.object({ messages: z.array(parkedMessage) }) },
+      handle: async ({ query, em }) => ({ status: 200, body: { messages: await findParked(em, query) } }),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/parked-messages/:id/release',
+      summary: 'Lets the relay try it again, and its key with it',
+      access: ['operator'],
+      params: z.strictObject({ id: z.uuid() }),
+      responses: { 204: 'It is tried again' },
+      errors: { 404: ['message-not-found'] },
+      handle: async ({ params, em }) => {
+        if (await releaseParked(em, params.id)) return { status: 204 };
+        throw new DomainError('message-not-found', 'No such message is parked', 'not-found');
       },
     }),
   ];

@@ -3,7 +3,7 @@ const MAX_REMEMBERED = 1_000;
 
 /**
  * Tells poison from an outage, for one topic. All failures look alike, so a failure counts as the message's own only when it had failed
- * before, other messages went through since, and this time it was not one of several that failed together with none going through.
+ * before, other messages went through since, and this time it was not one of several that failed together, as many as went through or more.
  * An outage, also one that catches a wave halfway, thus costs no message an attempt.
  */
 export class Suspects {
@@ -18,7 +18,7 @@ export class Suspects {
       this.#accepted++;
       this.#acceptedWhenFailed.delete(id);
     }
-    const together = failures.length > 1 && this.#accepted === before;
+    const together = failures.length > 1 && failures.length >= this.#accepted - before;
     const guilty = failures.filter((id) => !together && before > (this.#acceptedWhenFailed.get(id) ?? before));
     for (const id of failures) this.#remember(id);
     return new Set(guilty);

@@ -23,11 +23,15 @@ test('an outage blames nobody: not at its begin, not in its course, not at its e
   expect(guilty(suspects, ['b', 'c'], [])).toEqual([]);
 });
 
-test('messages that fail together, none going through, are not to blame, whatever happened before', () => {
+test('messages that fail together, no more going through, are not to blame, whatever happened before', () => {
   const suspects = new Suspects();
   suspects.judge(['a'], ['b', 'c']);
   suspects.judge(['d'], []);
   expect(guilty(suspects, [], ['b', 'c'])).toEqual([]);
+  suspects.judge(['d'], []);
+  expect(guilty(suspects, ['e', 'f'], ['b', 'c'])).toEqual([]);
+  suspects.judge(['d'], []);
+  expect(guilty(suspects, ['e', 'f', 'g'], ['b', 'c'])).toEqual(['b', 'c']);
 });
 
 test('a message that went through in between is a stranger again', () => {
