@@ -5,7 +5,7 @@ import { type Consumer, Inbox } from '#eventing/inbox';
 import { discard, redrive } from '#eventing/kept-deliveries';
 import { execute } from '#eventing/sql';
 import { eventually } from '../../support/eventually.ts';
-import { type Lab, openLab } from './lab.ts';
+import { eventOf, type Lab, openLab } from './lab.ts';
 
 let lab: Lab;
 const log = { warn: () => undefined, error: () => undefined };
@@ -16,21 +16,6 @@ beforeAll(async () => {
   );
 });
 afterAll(() => lab[Symbol.asyncDispose]());
-
-function eventOf(aggregateId: string, sequence: number, change: Partial<ReceivedEvent> = {}): ReceivedEvent {
-  return {
-    messageId: uuid(),
-    eventId: uuid(),
-    type: 'lamp.inspected',
-    source: '/lamp',
-    aggregateId,
-    sequence,
-    target: 'ALL',
-    time: new Date().toISOString(),
-    data: {},
-    ...change,
-  };
-}
 
 /** A consumer whose effect is a row, and which fails as it is told to. */
 function consumer(order: Consumer['order'], fails: (event: ReceivedEvent) => void = () => undefined): Consumer {

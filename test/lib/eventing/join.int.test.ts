@@ -3,7 +3,7 @@ import type { ReceivedEvent } from '#eventing/cloud-event';
 import { type Consumer, Inbox } from '#eventing/inbox';
 import { join } from '#eventing/join';
 import { findHeads, type Head } from '#eventing/journal';
-import { type Lab, Lamp, openLab } from './lab.ts';
+import { eventOf, type Lab, Lamp, openLab } from './lab.ts';
 
 let lab: Lab;
 const log = { warn: () => undefined, error: () => undefined };
@@ -30,18 +30,6 @@ async function* allHeads(): AsyncGenerator<Head[]> {
   } while (after);
 }
 
-const event = (aggregateId: string, sequence: number): ReceivedEvent => ({
-  messageId: uuid(),
-  eventId: uuid(),
-  type: 'lamp.inspected',
-  source: '/lamp',
-  aggregateId,
-  sequence,
-  target: 'ALL',
-  time: new Date().toISOString(),
-  data: {},
-});
-
 function newcomer(): { consumer: Consumer; applied: number[] } {
   const applied: number[] = [];
   const handle = async (_: unknown, { sequence }: ReceivedEvent) => void applied.push(sequence);
@@ -53,10 +41,10 @@ test('an ordered consumer that joins with the publisher’s heads neither waits 
   const { consumer, applied } = newcomer();
   await join(lab.orm, consumer, { source: '/lamp', heads: allHeads() });
   await using inbox = new Inbox(lab.orm, { log });
-  await inbox.deliver(consumer, event(lamps[0]!.id, 3));
-  await inbox.deliver(consumer, event(lamps[0]!.id, 4));
-  await inbox.deliver(consumer, event(lamps[2]!.id, 7));
-  await inbox.deliver(consumer, event(uuid(), 1));
+  await inbox.deliver(consumer, eventOf(lamps[0]!.id, 3));
+  await inbox.deliver(consumer, eventOf(lamps[0]!.id, 4));
+  await inbox.deliver(consumer, eventOf(lamps[2]!.id, 7));
+  await inbox.deliver(consumer, eventOf(uuid(), 1));
   expect(applied).toEqual([4, 7, 1]);
 });
 
@@ -66,7 +54,7 @@ test('joining again changes nothing, wherever it would start', async () => {
   await join(lab.orm, consumer, 'beginning');
   await join(lab.orm, consumer, { source: '/lamp', heads: allHeads() });
   await using inbox = new Inbox(lab.orm, { log });
-  await inbox.deliver(consumer, event(lamp.id, 1));
+  await inbox.deliver(consumer, eventOf(lamp.id, 1));
   expect(applied).toEqual([1]);
 });
 

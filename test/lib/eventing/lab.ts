@@ -2,7 +2,7 @@ import { defineEntity, type MikroORM, p } from '@mikro-orm/core';
 import type { PostgreSqlDriver } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
-import type { System } from '#eventing/cloud-event';
+import type { ReceivedEvent, System } from '#eventing/cloud-event';
 import { defineEvents, raise } from '#eventing/domain-event';
 import { EventStore } from '#eventing/event-store';
 import { Keyring } from '#eventing/keyring';
@@ -49,6 +49,22 @@ export class Lamp extends schema.class {
   }
 }
 schema.setClass(Lamp);
+
+/** An event of a lamp as it is delivered. */
+export function eventOf(aggregateId: string, sequence: number, change: Partial<ReceivedEvent> = {}): ReceivedEvent {
+  return {
+    messageId: uuid(),
+    eventId: uuid(),
+    type: 'lamp.inspected',
+    source: '/lamp',
+    aggregateId,
+    sequence,
+    target: 'ALL',
+    time: new Date().toISOString(),
+    data: {},
+    ...change,
+  };
+}
 
 export interface Lab extends AsyncDisposable {
   readonly database: TestDatabase;
