@@ -68,10 +68,11 @@ async function migrate({ systems, running }: Plan, progress: Progress, stop: Abo
   const since = performance.now();
   const { superuser, member, familyAccount } = running.databases;
   for (const system of Object.values(systems)) await createSystem(superuser, system);
-  await Promise.all([
-    runScript('services/member/migrate.ts', { DATABASE_URL: member.owner }, stop),
-    runScript('services/family-account/migrate.ts', { DATABASE_URL: familyAccount.owner }, stop),
-  ]);
+  const prepare = async (service: string, { owner, housekeeping }: Running['databases']['member']): Promise<void> => {
+    await runScript(`services/${service}/migrate.ts`, { DATABASE_URL: owner }, stop);
+    await runScript('services/relay/housekeeping.ts', { DATABASE_URL: housekeeping }, stop);
+  };
+  await Promise.all([prepare('member', member), prepare('family-account', familyAccount)]);
   progress.say(`both databases are migrated (${((performance.now() - since) / 1000).toFixed(1)} s)`);
 }
 
