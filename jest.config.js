@@ -6,6 +6,8 @@ const project = (name, extra) => ({
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
   transform: {},
+  // A limit for what hangs, not a measure: machines are busy.
+  testTimeout: 60_000,
   moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],
   ...extra,
 });

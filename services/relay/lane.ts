@@ -18,6 +18,8 @@ export interface RelayOptions {
   readonly patience?: Patience;
   /** Milliseconds between two looks into the outbox. */
   readonly poll?: Backoff;
+  /** Milliseconds between two batches of what is sent again. */
+  readonly resendPauseMs?: number;
 }
 
 export const entry = ({ id, orderingKey, event }: Message): BulkEntry => ({

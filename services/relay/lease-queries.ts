@@ -8,12 +8,15 @@ const PARTITION = 7002;
  *   Never less than the longest pause of a healthy process.
  * - A relay that is frozen while an answer is on its way to it takes nothing: `tcp_user_timeout`, since the connection is not idle then.
  * - A host that is gone answers nothing: keepalives.
+ * - What is marked may be forgotten when PostgreSQL itself crashes: that costs repeats, as every crash does, and spares a wave the wait
+ *   for the disk.
  * - The name tells this connection from another that a pooler may slip under us: see `OWNED`.
  */
 export const openLease = (name: string): string => `
   set idle_session_timeout = '5s';
   set idle_in_transaction_session_timeout = '5s';
   set statement_timeout = '10s';
+  set synchronous_commit = off;
   set tcp_user_timeout = '5s';
   set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1; set tcp_keepalives_count = 3;
   select set_config('relay.lease', '${name}', false);

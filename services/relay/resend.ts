@@ -3,10 +3,10 @@ import { entry, type RelayOptions } from './lane.ts';
 import type { Lease } from './lease.ts';
 import { claimMissing, postpone, topicsOut } from './resend-queries.ts';
 
-/** A batch a second, ten times less often while messages wait for their first relay: 50 or 5 messages a second for each topic. */
+/** A batch a second, and ten times less often while messages wait for their first relay: 50 or 5 messages a second for each topic. */
 const BATCH = 50;
 const PAUSE_MS = 1_000;
-const PAUSE_WHILE_BUSY_MS = 10_000;
+const WHILE_BUSY = 10;
 const MAX_INTERVAL_SECONDS = 3_600;
 
 /**
@@ -28,10 +28,11 @@ export class Resend {
 
   /** Sends a batch of each topic, when it is time. @param busy while first relays wait */
   async tick(busy: boolean): Promise<void> {
-    if (performance.now() - this.#last < (busy ? PAUSE_WHILE_BUSY_MS : PAUSE_MS)) return;
+    const pause = (this.#options.resendPauseMs ?? PAUSE_MS) * (busy ? WHILE_BUSY : 1);
+    if (performance.now() - this.#last < pause) return;
     this.#last = performance.now();
     for (const { topic, comesBack } of await topicsOut(this.#lease, this.#options.resendAfterSeconds)) {
-      if (comesBack) this.#probes.delete(topic);
+      if (comesBack && this.#probes.delete(topic)) this.#options.log.info({ topic }, 'messages come back again');
       if (this.#circuitOf(topic).isOpen) continue;
       if (comesBack) await this.#send(topic, BATCH, BATCH);
       else await this.#probe(topic);
@@ -43,6 +44,7 @@ export class Resend {
     if (performance.now() < notBefore) return;
     const sent = await this.#send(topic, 1, Number.MAX_SAFE_INTEGER);
     if (sent === 0) return;
+    if (count === 0) this.#options.log.warn({ topic }, 'nothing has come back: is the recorder, or its sidecar, down?');
     const interval = Math.min(this.#options.resendAfterSeconds * 2 ** count, MAX_INTERVAL_SECONDS);
     this.#probes.set(topic, { count: count + 1, notBefore: performance.now() + interval * 1_000 });
   }

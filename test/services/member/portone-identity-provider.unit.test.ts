@@ -3,8 +3,8 @@ import { portOneIdentityProvider } from '../../../services/member/portone-identi
 
 const url = 'https://identity.test';
 const secret = 'a-secret-of-ours-0123456789';
-/** Enough to see three tries in a moment. */
-const patience = { tryMs: 60, totalMs: 400, tries: 3, backoffMs: 5 };
+/** Three tries in a moment, and time enough for each on a busy machine. */
+const patience = { tryMs: 5_000, totalMs: 20_000, tries: 3, backoffMs: 5 };
 const provider = portOneIdentityProvider({ url: `${url}/`, secret, patience });
 
 const asked = (id = 'ok-1') =>

@@ -47,7 +47,9 @@ export class RelayLab implements AsyncDisposable {
       resendAfterSeconds: 300,
       log: pino({ level: 'debug' }, lines),
       backoff: { minMs: 20, maxMs: 200 },
-      patience: { attempts: 5, firstRetrySeconds: 0.01 },
+      patience: { attempts: 5, firstRetrySeconds: 0.002 },
+      poll: { minMs: 10, maxMs: 100 },
+      resendPauseMs: 100,
       ...options,
     }).start();
     this.#relays.add(relay);

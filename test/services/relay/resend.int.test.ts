@@ -74,10 +74,11 @@ test('while nothing at all comes back, one of each partition has to do; once som
   lab.relay();
   await relayed(ids, 301);
   await eventually(async () => expect(await lab.count('relayed', 'sends = 2')).toBe(partitions));
-  // The next tick, a second later, finds the other messages due and nothing come back: it lets them be.
+  // The next look finds the other messages due and nothing come back: it lets them be.
   await lab.fill(['tick']);
   await lab.relayedAll();
   expect(await lab.count('relayed', 'sends = 2')).toBe(partitions);
+  expect(lab.complaints()).toEqual(['nothing has come back: is the recorder, or its sidecar, down?']);
   await cameBack([ids[0]!]);
   await eventually(
     async () => expect(await lab.count('relayed', `sends = 2 or topic <> 'lamp-internal'`)).toBeGreaterThanOrEqual(299),
@@ -87,7 +88,7 @@ test('while nothing at all comes back, one of each partition has to do; once som
   );
 }, 25_000);
 
-test('no more than fifty a second are sent again', async () => {
+test('no more than fifty at a time are sent again, with a pause between', async () => {
   const ids = await lab.fill(keys(40), 3);
   lab.relay();
   await relayed(ids.slice(1), 301);
@@ -97,7 +98,7 @@ test('no more than fifty a second are sent again', async () => {
   const again = lab.sink.calls.filter(({ entries }) => entries.length > 0);
   for (const [i, { at, entries }] of again.entries()) {
     expect(entries.length).toBeLessThanOrEqual(50);
-    if (i > 0) expect(at - again[i - 1]!.at).toBeGreaterThan(900);
+    if (i > 0) expect(at - again[i - 1]!.at).toBeGreaterThan(90);
   }
 }, 25_000);
 
