@@ -16,6 +16,8 @@ let publisher: DaprPublisher;
 beforeEach(() => {
   publisher = new DaprPublisher({ port: 3500, apiToken: 'a-token-of-the-lab' });
 });
+// It patches Node's own modules, which the test files of a worker share.
+afterAll(() => nock.restore());
 afterEach(async () => {
   await publisher[Symbol.asyncDispose]();
   nock.cleanAll();
