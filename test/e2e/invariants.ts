@@ -23,6 +23,21 @@ export async function invariants(running: Running): Promise<void> {
   }
 }
 
+/** Of all messages of the member system that there ever were: the attempts spent on them, and how many have not come back. */
+export async function deliveries({ databases }: Running): Promise<{ attempts: number; waiting: number }> {
+  const client = new Client(databases.member.readonly);
+  await client.connect();
+  try {
+    const { rows } = await client.query(
+      `select coalesce(sum(attempts), 0)::int as attempts, count(*) filter (where published_at is null)::int as waiting
+         from eventing.delivery`,
+    );
+    return rows[0];
+  } finally {
+    await client.end();
+  }
+}
+
 async function atRest(client: Client): Promise<void> {
   const { rows } = await client.query(
     `select topic, count(*)::int from eventing.delivery where published_at is null group by 1

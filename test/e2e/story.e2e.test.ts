@@ -1,8 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
+import { Api } from '../../local/api.ts';
 import { playStory, type Stage } from '../../local/story.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStack, type TestStack } from '../support/stack.ts';
-import { invariants } from './invariants.ts';
+import { deliveries, invariants } from './invariants.ts';
 
 let stack: TestStack;
 let stage: Stage;
@@ -87,6 +89,23 @@ async function playUntilItHolds(on: Stage, tell: (line: string) => void): Promis
     await eventually(() => playStory(on, silent), { timeoutMs: 90_000 });
   });
 }
+
+test('a broker that stands still is not felt by callers, costs no attempt and no dead letter, and everything arrives afterwards', async () => {
+  const { memberUrl } = stage;
+  expect((await stack.script('stack.ts', 'stop', 'broker')).code).toBe(0);
+  const members = new Api(memberUrl);
+  for (let n = 0; n < 10; n++) {
+    const person = { email: `${randomUUID()}@example.com`, password: randomUUID(), name: `No. ${n}` };
+    await members.post('/v1/members', person);
+    const { name: _, ...credentials } = person;
+    await members.post('/v1/sessions', { ...credentials, device: { id: randomUUID(), name: 'phone', os: 'any' } });
+  }
+  const running = await stack.running();
+  expect((await deliveries(running)).waiting).toBe(20);
+  expect((await stack.script('stack.ts', 'cont', 'broker')).code).toBe(0);
+  await invariants(running);
+  expect(await deliveries(running)).toEqual({ attempts: 0, waiting: 0 });
+}, 120_000);
 
 test('Ctrl-C stops everything in order and leaves no process and no port behind', async () => {
   const { processes } = await stack.running();
