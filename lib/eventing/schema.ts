@@ -98,7 +98,7 @@ create table eventing.relayed (
   sends integer not null default 1,
   resend_at timestamptz not null
 );
-create index relayed_due on eventing.relayed (partition, resend_at);
+create index relayed_due on eventing.relayed (topic, partition, resend_at);
 create index relayed_event on eventing.relayed (event_id);
 alter table eventing.relayed set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
