@@ -50,4 +50,5 @@ with back as (
   delete from eventing.${table} where id in (select id from eventing.${table} where id = any(?::uuid[]) order by id for update) returning *
 )
 insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
-select id, event_id, channel, topic, target, attempts, created_at, ${table === 'outbox' ? 'clock_timestamp()' : 'relayed_at'} from back`;
+select id, event_id, channel, topic, target, attempts, created_at, ${table === 'outbox' ? 'clock_timestamp()' : 'relayed_at'} from back
+on conflict (id) do nothing`;
