@@ -11,7 +11,7 @@ const root = join(import.meta.dirname, '../..');
 /** The commands that the README's table tells people to type, in the order of the table. */
 async function readmeCommands(): Promise<string[]> {
   const readme = await readFile(join(root, 'README.md'), 'utf8');
-  const table = readme.slice(readme.indexOf('| command |'), readme.indexOf('## Follow one event'));
+  const [table = ''] = readme.slice(readme.indexOf('| command |')).split('\n\n');
   return [...table.matchAll(/`(npm [^`]+)`/g)].map(([, command]) => command!);
 }
 
