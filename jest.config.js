@@ -6,13 +6,13 @@ const project = (name, extra) => ({
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
   transform: {},
-  // A limit for what hangs, not a measure: machines are busy.
-  testTimeout: 60_000,
   moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],
   ...extra,
 });
 
 export default {
+  // A limit for what hangs, not a measure: machines are busy.
+  testTimeout: 60_000,
   projects: [
     project('unit'),
     project('int', {

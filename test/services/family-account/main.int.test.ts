@@ -84,7 +84,7 @@ test('The service starts, hears what happens to members, and stops in order', as
     child.kill('SIGTERM');
   }
   expect(await exited).toEqual([0, null]);
-}, 30_000);
+});
 
 test('The service names everything that it has not been told', async () => {
   const child = start({});
@@ -95,4 +95,4 @@ test('The service names everything that it has not been told', async () => {
   expect(await once(child, 'close')).toEqual([1, null]);
   for (const name of ['DATABASE_URL', 'MASTER_KEY', 'APP_API_TOKEN', 'OPERATOR_TOKEN', 'MEMBER_READER_TOKEN'])
     expect(told).toContain(`${name} is not set`);
-}, 30_000);
+});

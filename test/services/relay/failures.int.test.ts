@@ -122,7 +122,7 @@ describe('A message that cannot be published', () => {
     expect(lab.log.filter(({ level }) => level >= 50)).toMatchObject([
       { id: poison, topic: 'lamp-internal', attempts: 5 },
     ]);
-  }, 20_000);
+  });
 
   test('goes on with its key, in order, once an operator has set it free', async () => {
     const [poison] = await lab.fill(['bad'], 3);

