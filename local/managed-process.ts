@@ -18,7 +18,7 @@ export interface ProcessSpec {
   /** Asked again and again after each start, until it answers true; an error means not yet. */
   readonly isReady: () => Promise<boolean>;
   /** How it is told to end, SIGTERM unless told; what has not ended 10 s later is killed. */
-  readonly stopSignal?: NodeJS.Signals;
+  readonly stopSignal?: RunningProcess['stopSignal'];
 }
 
 const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS, STABLE_AFTER_MS, GRACE_MS] = [200, 10_000, 10_000, 10_000];
@@ -31,7 +31,13 @@ export class ManagedProcess {
   readonly #changed: () => void;
   readonly #stopping = new AbortController();
   readonly #ready = Promise.withResolvers<void>();
-  #now: Omit<RunningProcess, 'ports' | 'log'> = { pid: 0, command: '', started: '', state: 'waiting', restarts: 0 };
+  #now: Omit<RunningProcess, 'ports' | 'log' | 'stopSignal'> = {
+    pid: 0,
+    command: '',
+    started: '',
+    state: 'waiting',
+    restarts: 0,
+  };
   #child: ChildProcess | undefined;
   #life: Promise<void> = Promise.resolve();
 
@@ -48,7 +54,8 @@ export class ManagedProcess {
   }
 
   describe(): RunningProcess {
-    return { ...this.#now, ports: { ...this.spec.ports }, log: this.#log };
+    const { ports, stopSignal = 'SIGTERM' } = this.spec;
+    return { ...this.#now, ports: { ...ports }, stopSignal, log: this.#log };
   }
 
   /** Starts it and keeps it running until `stop`; resolves when it is ready for the first time. @throws when it is stopped before */
@@ -138,7 +145,7 @@ export class ManagedProcess {
     this.#ready.resolve();
   }
 
-  #become(change: Partial<Omit<RunningProcess, 'ports' | 'log'>>): void {
+  #become(change: Partial<Omit<RunningProcess, 'ports' | 'log' | 'stopSignal'>>): void {
     this.#now = { ...this.#now, ...change };
     this.#changed();
   }

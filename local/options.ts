@@ -37,6 +37,10 @@ export function readOptions(args: string[]): Options {
       help: { type: 'boolean', default: false },
     },
   });
+  const swallowed = ['fresh', 'once', 'replicas', 'data'].find(
+    (flag) => process.env[`npm_config_${flag}`] !== undefined,
+  );
+  if (swallowed) throw new TypeError(`npm kept --${swallowed} to itself: write npm start -- --${swallowed}`);
   const { data, replicas, 'no-story': silent, ...flags } = values;
   if (!/^[1-9]$/.test(replicas)) throw new TypeError(`--replicas takes a number from 1 to 9, not '${replicas}'`);
   return {

@@ -18,9 +18,14 @@ export interface Ports extends AsyncDisposable {
 export async function takePorts(): Promise<Ports> {
   const { base, server } = await takeBlock();
   let last = base;
+  const preferences = new Set<number>();
   return {
     async next(preferred) {
-      if (preferred !== undefined && (await isFree(preferred))) return preferred;
+      if (preferred !== undefined && !preferences.has(preferred)) {
+        // Noted before anything is awaited: replicas ask for the same one at the same time.
+        preferences.add(preferred);
+        if (await isFree(preferred)) return preferred;
+      }
       for (;;) {
         last += 1;
         const port = last;

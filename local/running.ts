@@ -17,6 +17,8 @@ const runningProcess = processIdentity.extend({
   /** `starting` until it says that it is ready; `waiting` when it has died and is about to be started again. */
   state: z.enum(['starting', 'running', 'waiting', 'ended']),
   ports: z.record(z.string(), z.int()),
+  /** With which it ends in good order. */
+  stopSignal: z.enum(['SIGTERM', 'SIGINT']),
   /** How often it was started again. */
   restarts: z.int(),
   log: z.string(),

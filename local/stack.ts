@@ -7,7 +7,7 @@ const usage = `npm run stack                               lists what runs
 npm run stack -- kill|stop|cont|restart NAME   kills, freezes, continues or restarts one process
   --data DIR   of the system that was started with it`;
 
-const signals = { kill: 'SIGKILL', stop: 'SIGSTOP', cont: 'SIGCONT', restart: 'SIGTERM' } as const;
+const signals = { kill: 'SIGKILL', stop: 'SIGSTOP', cont: 'SIGCONT', restart: undefined } as const;
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -36,8 +36,12 @@ async function act(verb: keyof typeof signals, name: string, { processes }: Runn
   if (!target) throw new Error(`There is no process ${name}. There are ${Object.keys(processes).join(', ')}.`);
   const now = await identify(target.pid);
   if (now?.started !== target.started) throw new Error(`${name} is not running right now (${target.state})`);
-  send(target.pid, signals[verb]);
-  process.stdout.write(`${name} (${target.pid}) was sent ${signals[verb]}\n`);
+  // The next life of what is restarted is the supervisor's to begin.
+  const signal = signals[verb] ?? target.stopSignal;
+  send(target.pid, signal);
+  // One that is frozen would not notice.
+  if (verb === 'restart') send(target.pid, 'SIGCONT');
+  process.stdout.write(`${name} (${target.pid}) was sent ${signal}\n`);
 }
 
 async function list({ processes, supervisor }: Running): Promise<number> {

@@ -170,6 +170,8 @@ async function until<T>(what: string, ask: () => Promise<T | false>): Promise<T>
 
 // `npm run story`: plays it again, against the system that is running.
 if (import.meta.main) {
+  // Who reads the beginning only, as `head` does, has had enough.
+  process.stdout.on('error', () => process.exit(0));
   try {
     const { values } = parseArgs({ options: { data: { type: 'string' } } });
     const stage = await readRunning(dataDirectory(values.data));

@@ -26,7 +26,11 @@ export async function authorize(
   if (access.includes('anyone')) return ANYONE;
   if (principal.kind === 'anyone') throw unauthenticated(ctx, 'This needs a bearer token', '');
   ctx.set('WWW-Authenticate', 'Bearer error="insufficient_scope"');
-  throw new DomainError('forbidden', `This is not open to a ${principal.kind}`, 'forbidden');
+  throw new DomainError(
+    'forbidden',
+    `This is not open to ${principal.kind === 'operator' ? 'operators' : `${principal.kind}s`}`,
+    'forbidden',
+  );
 }
 
 // A log-in must work for somebody whose client still sends the token of an ended session.

@@ -62,7 +62,7 @@ async function sleeper(): Promise<{ child: ChildProcess; seen: RunningProcess }>
   await once(child, 'spawn');
   const { pid, started } = (await identify(child.pid!))!;
   const seen = { pid, started, command: 'in a namespace sleep 600', ports: {}, restarts: 0, log: '' };
-  return { child, seen: { ...seen, state: 'running' } };
+  return { child, seen: { ...seen, stopSignal: 'SIGTERM', state: 'running' } };
 }
 
 test('what a killed supervisor has left is ended; a process that only has the same number is not', async () => {

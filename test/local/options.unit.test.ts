@@ -27,3 +27,12 @@ test.each([
 ])('%j is refused', (args, message) => {
   expect(() => readOptions(args)).toThrow(message);
 });
+
+test('a flag that npm took for its own, since there was no -- before it, is not left out in silence', () => {
+  process.env.npm_config_once = 'true';
+  try {
+    expect(() => readOptions([])).toThrow('npm start -- --once');
+  } finally {
+    delete process.env.npm_config_once;
+  }
+});

@@ -8,10 +8,17 @@ test('two runs that choose at the same time never choose the same ports', async 
   expect(new Set(chosen).size).toBe(50);
 });
 
-test('a preferred port is taken when it is free, another when it is not', async () => {
+test('a preferred port is given once, when it is free; who comes later gets another', async () => {
   await using ports = await takePorts();
   const preferred = await ports.next();
-  expect(await ports.next(preferred)).toBe(preferred);
+  const given = await Promise.all([ports.next(preferred), ports.next(preferred)]);
+  expect(given[0]).toBe(preferred);
+  expect(given[1]).not.toBe(preferred);
+});
+
+test('a preferred port that somebody listens on is left to them', async () => {
+  await using ports = await takePorts();
+  const preferred = await ports.next();
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(preferred, '127.0.0.1', resolve));
   expect(await ports.next(preferred)).not.toBe(preferred);
