@@ -18,7 +18,11 @@ export async function attempt(
   source: 'delivery' | 'kept',
 ): Promise<Outcome> {
   const acts = consumer.types === 'all' || consumer.types.includes(event.type);
-  if (!acts && consumer.order === 'convergent') return 'applied';
+  if (!acts && consumer.order === 'convergent') {
+    // Kept by an earlier version of the consumer, which did act on it.
+    if (source === 'kept') await forget(orm.em.fork(), consumer, event);
+    return 'applied';
+  }
   const mustRead = acts && consumer.read !== undefined;
   const hasRead = mustRead && (await isNext(orm, consumer, event));
   const read = hasRead ? await consumer.read?.(event) : undefined;

@@ -47,8 +47,8 @@ export class Inbox implements AsyncDisposable {
   readonly #orm: MikroORM;
   readonly #options: Required<InboxOptions>;
   readonly #stop = new AbortController();
-  #loop: Promise<void> = Promise.resolve();
-  #wake: AbortController = new AbortController();
+  readonly #wakes = new Map<string, AbortController>();
+  #loops: Promise<void>[] = [];
 
   constructor(orm: MikroORM, options: InboxOptions) {
     this.#orm = orm;
@@ -63,22 +63,21 @@ export class Inbox implements AsyncDisposable {
     return this.#try(consumer, event, 'delivery');
   }
 
-  /** Starts trying again what these consumers have kept, now and from earlier runs. */
+  /** Starts trying again what these consumers have kept, now and from earlier runs; each on its own, so that none waits for another's neighbour. */
   start(consumers: readonly Consumer[]): void {
-    const byName = new Map(consumers.map((consumer) => [consumer.name, consumer]));
-    this.#loop = this.#run(byName);
+    this.#loops = consumers.map((consumer) => this.#run(consumer));
   }
 
   /** Looks for due deliveries at once instead of at the next poll. */
   poke(): void {
-    this.#wake.abort();
+    for (const wake of this.#wakes.values()) wake.abort();
   }
 
-  /** Stops the loop when the attempt under way is over. */
+  /** Stops the loops when the attempts under way are over. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    this.#wake.abort();
-    await this.#loop;
+    this.poke();
+    await Promise.all(this.#loops);
   }
 
   async #try(consumer: Consumer, event: ReceivedEvent, source: 'delivery' | 'kept'): Promise<void> {
@@ -97,20 +96,22 @@ export class Inbox implements AsyncDisposable {
     }
   }
 
-  async #run(consumers: ReadonlyMap<string, Consumer>): Promise<void> {
+  async #run(consumer: Consumer): Promise<void> {
+    const { log } = this.#options;
     while (!this.#stop.signal.aborted) {
-      this.#wake = new AbortController();
-      const due = await claimDue(this.#orm, [...consumers.keys()]).catch((error: unknown) => {
-        this.#options.log.warn({ err: error }, 'cannot look for kept deliveries');
+      const wake = new AbortController();
+      this.#wakes.set(consumer.name, wake);
+      const due = await claimDue(this.#orm, consumer.name).catch((error: unknown) => {
+        log.warn({ consumer: consumer.name, err: error }, 'cannot look for kept deliveries');
         return [];
       });
-      for (const { consumer, event } of due) {
+      for (const event of due) {
         if (this.#stop.signal.aborted) return;
-        await this.#try(consumers.get(consumer)!, event, 'kept').catch((error: unknown) => {
-          this.#options.log.warn({ consumer, eventId: event.eventId, err: error }, 'cannot try a kept delivery now');
+        await this.#try(consumer, event, 'kept').catch((error: unknown) => {
+          log.warn({ consumer: consumer.name, eventId: event.eventId, err: error }, 'cannot try a kept delivery now');
         });
       }
-      if (due.length === 0) await delay(POLL_MS, undefined, { signal: this.#wake.signal }).catch(() => undefined);
+      if (due.length === 0) await delay(POLL_MS, undefined, { signal: wake.signal }).catch(() => undefined);
     }
   }
 }

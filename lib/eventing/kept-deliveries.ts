@@ -3,7 +3,7 @@ import { v7 as uuid } from 'uuid';
 import type { ReceivedEvent } from './cloud-event.ts';
 import { advance, lockCursor } from './consume.ts';
 import type { Consumer } from './inbox.ts';
-import { array, execute } from './sql.ts';
+import { execute } from './sql.ts';
 
 /** Whoever has claimed a delivery and then died gives it back after this long. */
 const CLAIM = "interval '60 seconds'";
@@ -69,23 +69,18 @@ export async function keepUnreadable(orm: MikroORM, consumer: string, raw: strin
   );
 }
 
-/** Claims up to 20 due deliveries of these consumers, the longest due first; those of one aggregate in sequence. */
-export async function claimDue(
-  orm: MikroORM,
-  consumers: readonly string[],
-): Promise<{ consumer: string; event: ReceivedEvent }[]> {
-  const rows = await execute<{ consumer: string; envelope: ReceivedEvent; sequence: string }>(
+/** Claims up to 20 due deliveries of a consumer, the longest due first; those of one aggregate in sequence. */
+export async function claimDue(orm: MikroORM, consumer: string): Promise<ReceivedEvent[]> {
+  const rows = await execute<{ envelope: ReceivedEvent }>(
     orm.em.fork(),
     `update eventing.kept_delivery k set next_attempt_at = clock_timestamp() + ${CLAIM}
       from (select consumer, event_id from eventing.kept_delivery
-             where consumer = any(?::text[]) and next_attempt_at <= clock_timestamp()
+             where consumer = ? and next_attempt_at <= clock_timestamp()
              order by next_attempt_at limit 20 for update skip locked) due
-     where (k.consumer, k.event_id) = (due.consumer, due.event_id) returning k.consumer, k.envelope, k.sequence`,
-    [array(consumers)],
+     where (k.consumer, k.event_id) = (due.consumer, due.event_id) returning k.envelope`,
+    [consumer],
   );
-  return rows
-    .sort((a, b) => Number(a.sequence) - Number(b.sequence))
-    .map(({ consumer, envelope }) => ({ consumer, event: envelope }));
+  return rows.map(({ envelope }) => envelope).sort((a, b) => a.sequence - b.sequence);
 }
 
 /**

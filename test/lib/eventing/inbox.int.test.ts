@@ -195,6 +195,41 @@ describe('An ordered consumer', () => {
   });
 });
 
+test('a consumer whose neighbour does not answer holds up no other', async () => {
+  const hanging = Promise.withResolvers<void>();
+  const waits: Consumer = { ...consumer('convergent'), read: () => hanging.promise };
+  let failures = 1;
+  const goesOn = consumer('convergent', () => {
+    if (failures-- > 0) throw new Error('not yet');
+  });
+  const event = eventOf(uuid(), 1);
+  await lab.database.sql(
+    `insert into eventing.kept_delivery (consumer, event_id, state, next_attempt_at, envelope) values ($1, $2, 'failing', now(), $3)`,
+    [waits.name, event.eventId, JSON.stringify(event)],
+  );
+  await using inbox = started(waits, goesOn);
+  await inbox.deliver(goesOn, eventOf(uuid(), 1));
+  await eventually(async () => {
+    inbox.poke();
+    expect(await effects(goesOn)).toEqual([1]);
+  });
+  expect(await effects(waits)).toEqual([]);
+  hanging.resolve();
+  await eventually(async () => expect(await effects(waits)).toEqual([1]));
+});
+
+test('a kept delivery that its consumer does not act on any more is forgotten', async () => {
+  const lamp = { ...consumer('convergent'), types: ['lamp.removed'] };
+  const event = eventOf(uuid(), 1);
+  await lab.database.sql(
+    `insert into eventing.kept_delivery (consumer, event_id, state, next_attempt_at, envelope) values ($1, $2, 'failing', now(), $3)`,
+    [lamp.name, event.eventId, JSON.stringify(event)],
+  );
+  await using _ = started(lamp);
+  await eventually(async () => expect(await kept(lamp)).toEqual([]));
+  expect(await effects(lamp)).toEqual([]);
+});
+
 test('two processes that share a consumer apply each event once between them', async () => {
   const lamp = consumer('ordered', () => {
     if (Math.random() < 0.2) throw Object.assign(new Error('now and then'), { outage: true });
