@@ -66,12 +66,28 @@ export function eventOf(aggregateId: string, sequence: number, change: Partial<R
   };
 }
 
+/** A row of the event store. */
+export interface Fact {
+  id: string;
+  sequence: string;
+  event_type: string;
+  attributes: Record<string, string>;
+  requested_by: string;
+  traceparent: string;
+}
+
 export interface Lab extends AsyncDisposable {
   readonly database: TestDatabase;
   readonly orm: MikroORM<PostgreSqlDriver>;
   readonly keyring: Keyring;
   /** How often the relay was told to wake up. */
   wakeUps(): number;
+  /** A new lamp, stored. */
+  install(place?: string): Promise<Lamp>;
+  /** What is stored about a lamp, in sequence. */
+  factsOf(lamp: Pick<Lamp, 'id'>): Promise<Fact[]>;
+  /** The same in short: `1 lamp.installed`. */
+  typesOf(lamp: Pick<Lamp, 'id'>): Promise<string[]>;
 }
 
 export async function openLab(): Promise<Lab> {
@@ -82,7 +98,17 @@ export async function openLab(): Promise<Lab> {
   let wakeUps = 0;
   const store = new EventStore({ system: lamps, channel: 'lab', keyring, wakeRelay: () => void wakeUps++ });
   const orm = await connect({ url: database.urls.app, entities: [Lamp], subscribers: [store] });
+  const factsOf = ({ id }: Pick<Lamp, 'id'>) =>
+    database.sql<Fact>('select * from eventing.event_store where aggregate_id = $1 order by sequence', [id]);
   return {
+    factsOf,
+    typesOf: async (lamp) => (await factsOf(lamp)).map((fact) => `${fact.sequence} ${fact.event_type}`),
+    async install(place = 'hall') {
+      const em = orm.em.fork();
+      const lamp = Lamp.install(place);
+      await em.persist(lamp).flush();
+      return lamp;
+    },
     database,
     orm,
     keyring,

@@ -6,23 +6,9 @@ beforeAll(async () => {
 });
 afterAll(() => lab[Symbol.asyncDispose]());
 
-interface Fact {
-  id: string;
-  sequence: string;
-  event_type: string;
-  attributes: Record<string, string>;
-}
-const factsOf = ({ id }: Lamp) =>
-  lab.database.sql<Fact>('select * from eventing.event_store where aggregate_id = $1 order by sequence', [id]);
-const typesOf = async (lamp: Lamp) => (await factsOf(lamp)).map((fact) => `${fact.sequence} ${fact.event_type}`);
-
-async function installed(place = 'hall'): Promise<Lamp> {
-  const em = lab.orm.em.fork();
-  const lamp = Lamp.install(place);
-  em.persist(lamp);
-  await em.flush();
-  return lamp;
-}
+const factsOf = (lamp: Lamp) => lab.factsOf(lamp);
+const typesOf = (lamp: Lamp) => lab.typesOf(lamp);
+const installed = (place?: string) => lab.install(place);
 
 describe('Values', () => {
   test('rest encrypted, and can be revealed until the last fact destroys the key', async () => {
