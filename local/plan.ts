@@ -34,7 +34,9 @@ export async function makePlan(
 ): Promise<Plan> {
   const nats = await findProgram(natsServer, progress, stop);
   const dapr = await findProgram(daprd, progress, stop);
-  const ports = stack.use(await takePorts());
+  const ports = stack.use(
+    await takePorts((port) => progress.say(`Port ${port} is used by another program: the API gets another port`)),
+  );
   const secrets = await secretsOf(dataDir);
   const postgres = await database(dataDir, await ports.next());
   const stream = await broker(nats, dataDir, { port: await ports.next(), token: secrets.brokerToken });

@@ -14,8 +14,9 @@ export interface Ports extends AsyncDisposable {
 /**
  * Takes a hundred ports that no other run gives out: between the choice of a port and the start of its server lie seconds, in which others choose
  * too. The first port of the hundred is listened on as long as they are taken, which tells the others.
+ * @param taken is told of a preferred port that another program listens on
  */
-export async function takePorts(): Promise<Ports> {
+export async function takePorts(taken: (port: number) => void = () => undefined): Promise<Ports> {
   const { base, server } = await takeBlock();
   let last = base;
   const preferences = new Set<number>();
@@ -25,6 +26,7 @@ export async function takePorts(): Promise<Ports> {
         // Noted before anything is awaited: replicas ask for the same one at the same time.
         preferences.add(preferred);
         if (await isFree(preferred)) return preferred;
+        taken(preferred);
       }
       for (;;) {
         last += 1;

@@ -53,6 +53,18 @@ export function send(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
+/** A process and all that it has begun, the eldest first: PostgreSQL works in children, each in a session of its own. */
+export async function family(pid: number): Promise<number[]> {
+  const { stdout } = await run('ps', ['-A', '-o', 'pid=,ppid=']);
+  const all = stdout
+    .trim()
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number));
+  const members = [pid];
+  for (const elder of members) members.push(...all.filter(([, parent]) => parent === elder).map(([child]) => child!));
+  return members;
+}
+
 async function fromProc(pid: number) {
   const read = (file: string) => readFile(`/proc/${file}`, 'utf8');
   const [stat, cmdline, boot] = await Promise.all([

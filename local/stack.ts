@@ -1,12 +1,14 @@
 import { parseArgs } from 'node:util';
 import { dataDirectory } from './options.ts';
-import { identify, send } from './process-identity.ts';
+import { family, identify, send } from './process-identity.ts';
 import { type Running, type RunningProcess, readRunning } from './running.ts';
 
 const usage = `npm run stack                               lists what runs
 npm run stack -- kill|stop|cont|restart NAME   kills, freezes, continues or restarts one process
-  --data DIR   of the system that was started with it`;
+  --data DIR   of the system that was started with it
+  --help       prints this`;
 
+const options = { data: { type: 'string' }, help: { type: 'boolean' } } as const;
 const signals = { kill: 'SIGKILL', stop: 'SIGSTOP', cont: 'SIGCONT', restart: undefined } as const;
 
 process.exitCode = await main(process.argv.slice(2));
@@ -14,11 +16,17 @@ process.exitCode = await main(process.argv.slice(2));
 /** @returns the exit code */
 async function main(args: string[]): Promise<number> {
   try {
-    const { values, positionals } = parseArgs({ args, allowPositionals: true, options: { data: { type: 'string' } } });
+    const { values, positionals } = parseArgs({ args, allowPositionals: true, options });
     const [verb = 'list', name, ...more] = positionals;
+    if (values.help) {
+      process.stdout.write(`${usage}\n`);
+      return 0;
+    }
     const running = await readRunning(dataDirectory(values.data));
     if (verb === 'list' && !name) return await list(running);
-    if (!isVerb(verb) || !name || more.length > 0) throw new TypeError(usage);
+    if (!isVerb(verb)) throw new TypeError(`'${verb}' is not a word it knows.\n${usage}`);
+    if (!name) throw new TypeError(`Which process is to ${verb}?\n${usage}`);
+    if (more.length > 0) throw new TypeError(`One process at a time: ${more.join(' ')} is too much.\n${usage}`);
     await act(verb, name, running);
     return 0;
   } catch (error) {
@@ -38,7 +46,9 @@ async function act(verb: keyof typeof signals, name: string, { processes }: Runn
   if (now?.started !== target.started) throw new Error(`${name} is not running right now (${target.state})`);
   // The next life of what is restarted is the supervisor's to begin.
   const signal = signals[verb] ?? target.stopSignal;
-  send(target.pid, signal);
+  // A parent that is frozen leaves its children at work.
+  const targets = verb === 'stop' || verb === 'cont' ? await family(target.pid) : [target.pid];
+  for (const pid of targets) send(pid, signal);
   // One that is frozen would not notice.
   if (verb === 'restart') send(target.pid, 'SIGCONT');
   process.stdout.write(`${name} (${target.pid}) was sent ${signal}\n`);

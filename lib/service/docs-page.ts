@@ -17,12 +17,14 @@ const INIT = `window.onload = () => {
 };
 `;
 
-/** Adds `/docs/`: a page to read and try the API, from the installed package, without any other host. */
+/** Adds `/docs/`: a page to read and try the API, from the installed package, without any other host. The root leads there. */
 export function addDocsPage(router: Router, title: string): void {
-  router.get('/docs', (ctx) => {
-    ctx.status = 302;
-    ctx.set('Location', 'docs/');
-  });
+  for (const path of ['/', '/docs']) {
+    router.get(path, (ctx) => {
+      ctx.status = 302;
+      ctx.set('Location', 'docs/');
+    });
+  }
   router.get('/docs/', (ctx) => {
     ctx.set('Content-Security-Policy', POLICY);
     ctx.type = 'html';

@@ -10,9 +10,15 @@ const LONGEST_POINTER = 200;
  * @throws DomainError `invalid-request` with a JSON pointer to each bad field, never with a value
  */
 export function validate<T>(schema: z.ZodType<T>, value: unknown, part: FieldError['in']): T {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, { error: words });
   if (result.success) return result.data;
   throw invalidRequest(result.error.issues.flatMap((issue) => fieldErrors(issue, part)).slice(0, MOST_ERRORS));
+}
+
+/** What zod's own words leave unclear to somebody who has never heard of it; those that a schema brings stay. */
+function words({ code, expected, input }: z.core.$ZodRawIssue): string | undefined {
+  if (code !== 'invalid_type') return undefined;
+  return input === undefined ? 'is missing' : `is not ${/^[aeio]/.test(`${expected}`) ? 'an' : 'a'} ${expected}`;
 }
 
 /** The error for a request that is not what its route declares. */

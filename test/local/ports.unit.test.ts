@@ -16,11 +16,13 @@ test('a preferred port is given once, when it is free; who comes later gets anot
   expect(given[1]).not.toBe(preferred);
 });
 
-test('a preferred port that somebody listens on is left to them', async () => {
-  await using ports = await takePorts();
+test('a preferred port that somebody listens on is left to them, which is told', async () => {
+  const taken: number[] = [];
+  await using ports = await takePorts((port) => taken.push(port));
   const preferred = await ports.next();
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(preferred, '127.0.0.1', resolve));
   expect(await ports.next(preferred)).not.toBe(preferred);
+  expect(taken).toEqual([preferred]);
   await new Promise((resolve) => server.close(resolve));
 });

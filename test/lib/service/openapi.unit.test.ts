@@ -74,9 +74,8 @@ test('who may call is described, and so are the problems that follow', () => {
 });
 
 test('the page to try it loads nothing from elsewhere and runs no script of its own', async () => {
-  const redirect = await fetch(`${api.url}/docs`);
-  expect(redirect.url).toBe(`${api.url}/docs/`);
-  const page = await redirect.text();
+  for (const path of ['/', '/docs']) expect((await fetch(`${api.url}${path}`)).url).toBe(`${api.url}/docs/`);
+  const page = await (await fetch(`${api.url}/docs/`)).text();
   expect(page).toContain('<title>Pets &lt;&amp;></title>');
   expect(page).not.toMatch(/https?:|<script>|style=/);
   for (const [, file] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {
