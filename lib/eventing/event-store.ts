@@ -31,10 +31,19 @@ export interface EventStoreOptions {
 export class EventStore implements EventSubscriber {
   readonly #options: EventStoreOptions;
   readonly #collected = new WeakMap<object, DomainEvent[]>();
-  #wrote = false;
+  /** Of a savepoint, the transaction or savepoint around it. */
+  readonly #around = new WeakMap<object, object | undefined>();
 
   constructor(options: EventStoreOptions) {
     this.#options = options;
+  }
+
+  beforeTransactionStart({ em, transaction: around }: TransactionEventArgs): void {
+    this.#around.set(em, around);
+  }
+
+  afterTransactionStart({ em, transaction }: TransactionEventArgs): void {
+    if (transaction) this.#around.set(transaction, this.#around.get(em));
   }
 
   beforeFlush({ em, uow }: FlushEventArgs): void {
@@ -55,17 +64,17 @@ export class EventStore implements EventSubscriber {
     if (events.length > 0) await em.transactional((tx) => void this.#collected.set(tx, events), { clear: true });
   }
 
-  afterTransactionCommit({ em, transaction }: TransactionEventArgs): void {
-    this.#wrote ||= takeWroteOutbox(em as EntityManager);
-    // A savepoint that is released is not a commit yet; the transaction around it has an entity manager of its own.
-    if (!this.#wrote || (transaction && 'savepointName' in transaction)) return;
-    this.#wrote = false;
-    this.#options.wakeRelay();
+  /** A savepoint that is released is not a commit yet: what it wrote is its surroundings' to tell the relay. */
+  afterTransactionCommit({ transaction }: TransactionEventArgs): void {
+    if (!takeWroteOutbox(transaction)) return;
+    const around = transaction && this.#around.get(transaction);
+    if (around) wroteOutbox(around);
+    else this.#options.wakeRelay();
   }
 
-  afterTransactionRollback({ em }: TransactionEventArgs): void {
+  afterTransactionRollback({ em, transaction }: TransactionEventArgs): void {
     this.#collected.delete(em);
-    takeWroteOutbox(em as EntityManager);
+    takeWroteOutbox(transaction);
   }
 
   #take(em: object): DomainEvent[] {
@@ -107,7 +116,7 @@ async function appendFacts(
   ]);
   const erased = events.filter((event) => event.erases).map((event) => event.aggregateId);
   if (erased.length > 0) await options.keyring.destroy(em, erased);
-  wroteOutbox(em);
+  wroteOutbox(em.getTransactionContext());
 }
 
 function newFact(

@@ -17,12 +17,13 @@ import { execute } from './sql.ts';
 /** The channel on which a service tells its relay that rows wait. */
 export const WAKE_UP = 'eventing_outbox';
 
-const writers = new WeakSet<EntityManager>();
+const writers = new WeakSet<object>();
 
-/** Marks that `em`'s transaction wrote outbox rows, so that the relay is woken once it has committed. */
-export const wroteOutbox = (em: EntityManager): void => void writers.add(em);
-/** Did `em`'s transaction write outbox rows? Forgets it. */
-export const takeWroteOutbox = (em: EntityManager): boolean => writers.delete(em);
+/** Marks that a transaction wrote outbox rows, so that the relay is woken once it has committed. */
+export const wroteOutbox = (transaction: object | undefined): void => void (transaction && writers.add(transaction));
+/** Did the transaction write outbox rows? Forgets it. */
+export const takeWroteOutbox = (transaction: object | undefined): boolean =>
+  transaction !== undefined && writers.delete(transaction);
 
 /**
  * Wakes the relay, at most once in 10 ms. In a statement of its own after the commit: a NOTIFY inside the business transaction
@@ -56,7 +57,7 @@ export async function enqueue(em: EntityManager, channel: Channel, topic: string
     `insert into eventing.outbox (id, event_id, channel, topic, ordering_key, target, envelope) values (?, ?, ?, ?, ?, ?, ?::jsonb)`,
     [message.id, message.eventid, channel, topic, message.partitionkey, message.target, JSON.stringify(message)],
   );
-  wroteOutbox(em);
+  wroteOutbox(em.getTransactionContext());
 }
 
 /**

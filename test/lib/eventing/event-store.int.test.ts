@@ -240,8 +240,12 @@ test('the relay is woken once a transaction with facts has committed, also from 
     }),
   ).rejects.toThrow('no');
   expect(lab.wakeUps()).toBe(before);
-  await lab.orm.em
-    .fork()
-    .transactional((em) => em.transactional(async (inner) => void inner.persist(Lamp.install('cellar'))));
+  await lab.orm.em.fork().transactional(async (em) => {
+    await em.transactional((inner) =>
+      inner.transactional(async (innermost) => void innermost.persist(Lamp.install('cellar'))),
+    );
+    await lab.orm.em.fork().transactional(async (other) => void (await other.count(Lamp)));
+    expect(lab.wakeUps()).toBe(before);
+  });
   expect(lab.wakeUps()).toBe(before + 1);
 });
