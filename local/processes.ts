@@ -88,6 +88,7 @@ async function withSidecar(app: App, replica: number, surroundings: Surroundings
     DAPR_HTTP_PORT: `${ports.http}`,
     DAPR_API_TOKEN: settings.daprApiToken,
     APP_API_TOKEN: settings.appApiToken,
+    BROKER_ADDRESS: new URL(settings.brokerUrl).host,
   };
   const placed: Placed[] = [
     { layer: 'sidecars', spec: sidecar(`${name}-daprd`, { appId: app.id, appPort, ports, settings }) },

@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import { text } from 'co-body';
 import type { Context, Middleware } from 'koa';
 import { EVERYBODY, type ReceivedEvent, readEnvelope } from './cloud-event.ts';
+import type { HeardTopic } from './hearing.ts';
 import type { Consumer, Inbox } from './inbox.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -12,7 +13,7 @@ import type { Recorder } from './recorder.ts';
 type Answer = { status: 'SUCCESS' | 'RETRY' };
 
 /** Who in this process hears a topic. */
-export interface Subscriber {
+export interface Subscriber extends HeardTopic {
   readonly consumers?: readonly Consumer[];
   /** For topics of this process's own system: marks what came back. */
   readonly recorder?: Recorder;
@@ -25,6 +26,8 @@ export interface SubscriptionOptions {
   /** By topic. The declarative subscriptions route a topic to `/events/<topic>`. */
   readonly topics: Readonly<Record<string, Subscriber>>;
   readonly inbox: Inbox;
+  /** Told of each delivery, whatever becomes of it. */
+  readonly heard?: (topic: string) => void;
   /** Keeps a body that cannot be read as an event. */
   readonly keepUnreadable: (raw: string, error: unknown) => Promise<void>;
   readonly log: { warn(fields: object, message: string): void };
@@ -44,6 +47,7 @@ export function daprSubscriptions(options: SubscriptionOptions): Middleware {
     const subscriber = topic && ctx.method === 'POST' ? options.topics[topic] : undefined;
     if (!subscriber) return next();
     if (!isSidecar(ctx, expected)) return ctx.throw(401, 'Only the Dapr sidecar may deliver events');
+    options.heard?.(topic!);
     ctx.status = 200;
     ctx.body = await receive(ctx, subscriber, options);
   };

@@ -135,6 +135,23 @@ export function findHeads(
   );
 }
 
+/** One fact, as another system's subscriber can find it again. */
+export interface Position extends Head {
+  readonly eventId: string;
+}
+
+/** The fact whose message came back last on a topic; undefined when none ever has. */
+export async function findLatest(em: EntityManager, topic: string): Promise<Position | undefined> {
+  const [row] = await execute<Position>(
+    em,
+    `select f.id as "eventId", f.aggregate_id as "aggregateId", f.sequence::float8 as sequence
+       from (select event_id from eventing.published where topic = ? order by published_at desc limit 1) p
+       join eventing.event_store f on f.id = p.event_id`,
+    [topic],
+  );
+  return row;
+}
+
 interface FactRow {
   id: string;
   type: string;

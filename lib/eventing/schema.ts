@@ -19,7 +19,18 @@ export function eventingMigrations({ roles }: { roles: string }) {
       this.addSql('drop schema eventing cascade');
     }
   }
-  return [{ name: 'Eventing0001Create', class: CreateEventing }];
+  class AddHeard extends Migration {
+    override up(): void {
+      this.addSql(heard.replaceAll('$roles', roles));
+    }
+    override down(): void {
+      this.addSql('drop table eventing.heard');
+    }
+  }
+  return [
+    { name: 'Eventing0001Create', class: CreateEventing },
+    { name: 'Eventing0002Heard', class: AddHeard },
+  ];
 }
 
 const tables = `
@@ -239,4 +250,16 @@ grant select on eventing.event_store, eventing.stream, eventing.outbox, eventing
   eventing.inbox, eventing.consumer, eventing.cursor to $roles_readonly;
 grant select (consumer, event_id, stream, aggregate_id, sequence, event_type, state, attempts, next_attempt_at, last_error, received_at)
   on eventing.kept_delivery to $roles_readonly;
+`;
+
+const heard = `
+-- When each app last heard anything of a topic, whichever of its replicas.
+create table eventing.heard (
+  app_id text not null,
+  topic text not null,
+  heard_at timestamptz not null default clock_timestamp(),
+  primary key (app_id, topic)
+);
+grant select, insert, update on eventing.heard to $roles_app;
+grant select on eventing.heard to $roles_readonly;
 `;

@@ -90,6 +90,18 @@ const masterKey: z.ZodType<Buffer, string> = z
   .transform((value) => Buffer.from(value, 'base64'))
   .refine((key) => key.length === 32, 'not 32 bytes');
 
+/** `host:port`, several separated by commas, IPv6 in brackets; or nothing. */
+const addresses: z.ZodType<{ host: string; port: number }[], string> = z
+  .string()
+  .transform((value) => value.split(',').filter(Boolean))
+  .pipe(z.array(z.string().regex(/^(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i, 'not host:port')))
+  .transform((list) =>
+    list.map((address) => {
+      const colon = address.lastIndexOf(':');
+      return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(address.slice(colon + 1)) };
+    }),
+  );
+
 /** Settings of every process that serves; take what a process needs. */
 export const common = {
   PORT: {
@@ -106,6 +118,16 @@ export const common = {
   DAPR_HTTP_PORT: { schema: integer({ min: 1, max: 65_535 }), doc: "the Dapr sidecar's HTTP port", default: '3500' },
   DAPR_API_TOKEN: { schema: token, doc: 'credential that this process shows to its Dapr sidecar', secret: true },
   APP_API_TOKEN: { schema: token, doc: 'credential that the Dapr sidecar shows to this process', secret: true },
+  BROKER_ADDRESS: {
+    schema: addresses,
+    doc: 'where the broker is, as `host:port`, several separated by commas: a sidecar that has lost it for good is restarted once it can be reached there; without it never',
+    default: '',
+  },
+  SILENCE_SECONDS: {
+    schema: integer({ min: 1, max: 3600 }),
+    doc: 'how long a message may be under way before a subscription that has heard nothing since counts as dead, and how long nothing may get through to a broker that is there',
+    default: '30',
+  },
   LOG_LEVEL: {
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']),
     doc: 'the least severe level that is logged',

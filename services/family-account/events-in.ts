@@ -9,7 +9,10 @@ import { system } from './system.ts';
 export function eventsIn(neighbourhood: Neighbourhood): Readonly<Record<string, Subscriber>> {
   const recorder = new Recorder(neighbourhood.orm);
   return {
-    [MEMBER_EXTERNAL_TOPIC]: { consumers: [membership(neighbourhood)] },
+    [MEMBER_EXTERNAL_TOPIC]: {
+      consumers: [membership(neighbourhood)],
+      latest: () => neighbourhood.member.latestOn(MEMBER_EXTERNAL_TOPIC),
+    },
     [topicOf(system, 'internal')]: { recorder, consumers: [externalBroadcaster, joinedCheck(neighbourhood)] },
     [topicOf(system, 'external')]: { recorder },
   };

@@ -1,9 +1,7 @@
-import { daprSubscriptions } from '#eventing/dapr-subscriptions';
-import { Inbox } from '#eventing/inbox';
 import { join } from '#eventing/join';
-import { keepUnreadable } from '#eventing/kept-deliveries';
 import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
+import { hear } from '#service/hear';
 import { listen, run } from '#service/run';
 import { familyAccountApi } from './api.ts';
 import { orderedConsumers } from './consumers.ts';
@@ -26,18 +24,9 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   );
   const topics = eventsIn({ orm, keyring, member });
   for (const consumer of orderedConsumers) await join(orm, consumer, 'beginning');
-  const inbox = stack.use(new Inbox(orm, { log }));
-  inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.drain());
-  const before = daprSubscriptions({
-    appId: system.name,
-    appToken: config.APP_API_TOKEN,
-    topics,
-    inbox,
-    keepUnreadable: (raw, error) => keepUnreadable(orm, system.name, raw, error),
-    log,
-  });
+  const before = hear({ stack, log, orm, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;
   const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, before });
   const server = stack.use(await listen(api, { port: config.PORT, host: config.HOST }));

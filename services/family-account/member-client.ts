@@ -1,6 +1,7 @@
 import { CommunicationProtocolEnum, DaprClient, HttpMethod, LogLevel } from '@dapr/dapr';
 import { z } from 'zod';
 import { provenance } from '#eventing/provenance';
+import { MEMBER_EVENT_SOURCE } from '#member/contract';
 import { DependencyUnavailable } from '#service/errors';
 import type { MemberSystem } from './member-system.ts';
 
@@ -26,6 +27,7 @@ const member = z.discriminatedUnion('status', [
     identityVerification: z.object({ status: z.enum(['NONE', 'VERIFIED']) }),
   }),
 ]);
+const position = z.object({ eventId: z.uuid(), aggregateId: z.uuid(), sequence: z.int() });
 const session = z.object({ memberId: z.uuid(), number: z.int() });
 
 /** The member API, asked through Dapr's service invocation. */
@@ -46,6 +48,11 @@ export function memberClient(options: MemberClientOptions): MemberSystem & Async
       if (answer.refusal === 'unauthenticated' || answer.refusal === 'forbidden') return undefined;
       const { memberId, number } = read(session, answer);
       return { memberId, sessionNumber: String(number) };
+    },
+    async latestOn(topic) {
+      const answer = await invoke(`v1/topics/${encodeURIComponent(topic)}/latest-event`, options.readerToken);
+      if (answer.refusal === 'nothing-published') return undefined;
+      return { source: MEMBER_EVENT_SOURCE, ...read(position, answer) };
     },
     [Symbol.asyncDispose]: () => invoke.client.stop(),
   };

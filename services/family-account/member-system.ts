@@ -1,3 +1,5 @@
+import type { LatestEvent } from '#eventing/hearing';
+
 /** What the member system says about a member now. */
 export type Standing = 'VERIFIED' | 'NOT_VERIFIED' | 'WITHDRAWN';
 
@@ -6,10 +8,12 @@ export interface MemberSession {
   readonly sessionNumber: string;
 }
 
-/** The member system, as this one needs it. Both throw DependencyUnavailable `member-api-unavailable` when it cannot be asked now. */
+/** The member system, as this one needs it. All throw DependencyUnavailable `member-api-unavailable` when it cannot be asked now. */
 export interface MemberSystem {
   /** A member's newest state; `NOT_VERIFIED` also when there is no such member. */
   standingOf(memberId: string): Promise<Standing>;
   /** The live session that a token opens; undefined when it has ended or never was. */
   sessionOf(token: string): Promise<MemberSession | undefined>;
+  /** What it has published last on a topic of its own; undefined when nothing yet. */
+  latestOn(topic: string): Promise<LatestEvent | undefined>;
 }

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { common, type Settings, token, url } from '#service/config';
 
-const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, APP_API_TOKEN, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, BROKER_ADDRESS, SILENCE_SECONDS } =
+  common;
+const { LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
 
 /** `name=token,name=token` to a map of tokens by name. */
 const readerTokens: z.ZodType<ReadonlyMap<string, string>, string> = z
@@ -51,7 +53,10 @@ export const workerSettings = {
   HOST,
   DATABASE_URL,
   DAPR_HTTP_PORT,
+  DAPR_API_TOKEN,
   APP_API_TOKEN,
+  BROKER_ADDRESS,
+  SILENCE_SECONDS,
   LOG_LEVEL,
   MASTER_KEY,
 } as const satisfies Settings;

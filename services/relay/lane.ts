@@ -1,4 +1,5 @@
 import type { BulkEntry, DaprPublisher } from '#eventing/dapr-publisher';
+import type { Sidecar } from '#eventing/sidecar';
 import type { Log } from '#service/log';
 import { type Backoff, Circuit } from './circuit.ts';
 import type { Lease } from './lease.ts';
@@ -11,6 +12,8 @@ export type Publisher = Pick<DaprPublisher, 'publishBulk'>;
 export interface RelayOptions {
   readonly databaseUrl: string;
   readonly publisher: Publisher;
+  /** Is told when nothing can be published, and may restart daprd. */
+  readonly sidecar?: Pick<Sidecar, 'suspect' | 'trust'>;
   /** After which a message that has not come back is sent again. */
   readonly resendAfterSeconds: number;
   readonly log: Log;
@@ -93,6 +96,7 @@ export class Lane {
       this.#open(outage.kind, outage.message);
       return { accepted, heldBack: 0 };
     }
+    if (accepted.size > 0) this.#options.sidecar?.trust(this.#topic);
     if (accepted.size > 0 && this.circuit.close()) this.#log.info('publishing works again');
     // Refused while others were not, or proven: this message's matter. Else nothing goes through, and no message is touched.
     const own = [...failed].filter(([id]) => accepted.size > 0 || guilty.has(id));
@@ -104,6 +108,8 @@ export class Lane {
   #open(cause: string, message: string, refusedKeys?: readonly string[]): void {
     const isNews = this.circuit.open(cause, refusedKeys);
     setTimeout(this.#onDue, this.circuit.waitMs).unref();
+    // What somebody has to set right no restart does; and who does not answer cannot be told to restart.
+    if (cause === 'refused' || cause === 'unexpected-answer') void this.#options.sidecar?.suspect(this.#topic, message);
     if (!isNews) return;
     const level = cause === 'configuration' ? 'error' : 'warn';
     this.#log[level]({ cause, reason: message }, 'nothing can be published: messages wait, and no attempts are spent');

@@ -1,4 +1,5 @@
 import { DaprPublisher } from '#eventing/dapr-publisher';
+import { Sidecar } from '#eventing/sidecar';
 import { readConfig } from '#service/config';
 import { createProbes, daprCheck, Health } from '#service/health';
 import { listen, run } from '#service/run';
@@ -8,9 +9,17 @@ import { settings } from './settings.ts';
 await run('relay', async ({ stack, onShutdown, log }) => {
   const config = readConfig(settings);
   const publisher = stack.use(new DaprPublisher({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN }));
+  const sidecar = new Sidecar({
+    port: config.DAPR_HTTP_PORT,
+    apiToken: config.DAPR_API_TOKEN,
+    brokers: config.BROKER_ADDRESS,
+    silenceMs: config.SILENCE_SECONDS * 1000,
+    log,
+  });
   const relay = new Relay({
     databaseUrl: config.DATABASE_URL,
     publisher,
+    sidecar,
     resendAfterSeconds: config.RESEND_AFTER_SECONDS,
     log,
   });

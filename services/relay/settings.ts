@@ -1,6 +1,6 @@
 import { common, integer, type Settings } from '#service/config';
 
-const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, DAPR_API_TOKEN, LOG_LEVEL } = common;
+const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, DAPR_API_TOKEN, BROKER_ADDRESS, SILENCE_SECONDS, LOG_LEVEL } = common;
 
 /** The environment of each relay. */
 export const settings = {
@@ -12,6 +12,8 @@ export const settings = {
   },
   DAPR_HTTP_PORT,
   DAPR_API_TOKEN,
+  BROKER_ADDRESS,
+  SILENCE_SECONDS,
   LOG_LEVEL,
   RESEND_AFTER_SECONDS: {
     schema: integer({ min: 1, max: 3600 }),

@@ -1,9 +1,7 @@
-import { daprSubscriptions } from '#eventing/dapr-subscriptions';
-import { Inbox } from '#eventing/inbox';
-import { keepUnreadable } from '#eventing/kept-deliveries';
 import { connect, workerSettings } from '#member';
 import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
+import { hear } from '#service/hear';
 import { createApi } from '#service/http';
 import { listen, run } from '#service/run';
 import { findWorker } from './workers.ts';
@@ -15,9 +13,6 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
     // Few, since there are many workers and brokers hand over one delivery at a time or few.
     await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: name, maxConnections: 4 }),
   );
-  const topics = worker({ orm, keyring });
-  const inbox = stack.use(new Inbox(orm, { log }));
-  inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.drain());
   const app = createApi({
@@ -25,14 +20,7 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
     version: '1.0.0',
     description: 'A worker: it hears events and has no API of its own.',
     routes: [],
-    before: daprSubscriptions({
-      appId: name,
-      appToken: config.APP_API_TOKEN,
-      topics,
-      inbox,
-      keepUnreadable: (raw, error) => keepUnreadable(orm, name, raw, error),
-      log,
-    }),
+    before: hear({ stack, log, orm, appId: name, topics: worker({ orm, keyring }), config }),
     authenticate: async () => undefined,
     orm,
     log,

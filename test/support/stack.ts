@@ -21,8 +21,13 @@ export interface TestStack extends AsyncDisposable {
 
 /** The whole system on real parts, in a folder and on ports of its own, as `npm start` runs it. */
 export async function startStack(...flags: string[]): Promise<TestStack> {
+  return startStackWith({}, ...flags);
+}
+
+/** The same, with more in its environment. */
+export async function startStackWith(env: Record<string, string>, ...flags: string[]): Promise<TestStack> {
   const dataDir = await mkdtemp(join(tmpdir(), 'member-system-e2e-'));
-  const runner = node(['local/main.ts', '--no-story', '--data', dataDir, ...flags]);
+  const runner = node(['local/main.ts', '--no-story', '--data', dataDir, ...flags], env);
   const printed = collect(runner);
   const exited = new Promise<number>((resolve) => runner.once('exit', (code) => resolve(code ?? -1)));
   let over = false;
@@ -66,8 +71,12 @@ export async function logOf(stack: TestStack, name: string): Promise<string> {
   return readFile(join(stack.dataDir, 'logs', `${name}.log`), 'utf8');
 }
 
-function node(args: string[]): ChildProcess {
-  return spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+function node(args: string[], env: Record<string, string> = {}): ChildProcess {
+  return spawn(process.execPath, args, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
 }
 
 function collect(child: ChildProcess): () => string {

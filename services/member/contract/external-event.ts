@@ -37,3 +37,6 @@ export type ExternalMemberEvent = z.output<typeof externalMemberEvent>;
 
 /** The topic, and the name of its pub/sub component. */
 export const MEMBER_EXTERNAL_TOPIC = 'member-external';
+
+/** What its CloudEvents say they come from. */
+export const MEMBER_EVENT_SOURCE = '/member';

@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { v7 as uuid } from 'uuid';
 import { type Consumer, Inbox } from '#eventing/inbox';
+import { Recorder } from '#eventing/recorder';
 import { Health } from '#service/health';
 import { createApi } from '#service/http';
 import { createLog } from '#service/log';
@@ -90,6 +91,23 @@ test('readers may see how far aggregates go, and nothing else', async () => {
     expect((await ask('GET', path, 'reader')).status).toBe(403);
     expect((await ask('GET', path, 'nobody')).status).toBe(401);
   }
+});
+
+test('readers may see what came back last on a topic', async () => {
+  const lamp = await inspectedLamp();
+  const path = '/v1/topics/lamp-internal/latest-event';
+  expect(await ask('GET', path, 'reader')).toMatchObject({ status: 404, body: { slug: 'nothing-published' } });
+  const messages = await lab.database.sql<{ id: string; event_id: string }>(
+    `select id, event_id from eventing.outbox where ordering_key = $1 order by position`,
+    [lamp.id],
+  );
+  const recorder = new Recorder(lab.orm);
+  for (const [i, { id, event_id: eventId }] of messages.entries()) {
+    await recorder.cameBack(id);
+    const expected = { eventId, aggregateId: lamp.id, sequence: i + 1 };
+    expect(await ask('GET', path, 'reader')).toEqual({ status: 200, body: expected });
+  }
+  expect((await ask('GET', '/v1/topics/a%20b/latest-event')).status).toBe(400);
 });
 
 test('a dead letter can be looked at, redriven, and discarded', async () => {

@@ -136,3 +136,25 @@ test('calls that nobody waits for any more do not pile up', async () => {
   for (const response of hanging) answerJson(response, 500, DIRECT_INVOKE);
   await eventually(async () => expect(await ask()).toBe('WITHDRAWN'));
 });
+
+describe('What the member system published last', () => {
+  const position = { eventId: id, aggregateId: id, sequence: 7 };
+
+  test('is asked as a reader, and is an event as its subscribers know it', async () => {
+    await using it = await open(json(200, position));
+    expect(await it.client.latestOn('member-external')).toEqual({ source: '/member', ...position });
+    expect(it.daprd.invocations).toMatchObject([
+      { path: '/v1/topics/member-external/latest-event', headers: { authorization: `Bearer ${READER}` } },
+    ]);
+  });
+
+  test('may be nothing yet', async () => {
+    await using it = await open(refusal(404, 'nothing-published'));
+    expect(await it.client.latestOn('member-external')).toBeUndefined();
+  });
+
+  test('is not known when the member API is older than the question', async () => {
+    await using it = await open(refusal(404, 'no-such-route'));
+    await expect(it.client.latestOn('member-external')).rejects.toMatchObject(UNAVAILABLE);
+  });
+});

@@ -28,6 +28,10 @@ export class TestMemberSystem implements MemberSystem {
     await this.whenAsked();
     return this.sessions.get(token);
   }
+
+  async latestOn(): Promise<undefined> {
+    await this.whenAsked();
+  }
 }
 
 export interface FamilyAccountSystem extends AsyncDisposable {

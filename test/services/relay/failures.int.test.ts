@@ -73,6 +73,26 @@ describe('A broker that is down', () => {
     expect(await lab.count('relayed', 'attempts > 0')).toBe(0);
   });
 
+  test('and what has lost its way to the broker is told to start again, but neither who is to be reached nor who is to be set right', async () => {
+    const told: string[] = [];
+    const sidecar = {
+      suspect: async (topic: string) => told.push(topic) > 0,
+      trust: (topic: string) => void told.push(`not ${topic}`),
+    };
+    lab.sink.answer = (topic) => {
+      if (topic === 'lamp-a') return 'reset';
+      if (topic === 'lamp-b') return { status: 403, body: '{"errorCode":"ERR_PUBSUB_FORBIDDEN"}' };
+      return everyone;
+    };
+    for (const topic of ['lamp-a', 'lamp-b', 'lamp-internal']) await lab.fill(keys(2), 1, topic);
+    lab.relay({ sidecar });
+    await calls(12);
+    expect(new Set(told)).toEqual(new Set(['lamp-internal']));
+    lab.sink.answer = () => 'accept';
+    await lab.relayedAll();
+    expect(told).toContain('not lamp-internal');
+  });
+
   test('for one topic only keeps no other waiting', async () => {
     lab.sink.answer = (topic) => (topic === 'lamp-external' ? everyone : 'accept');
     await lab.fill(keys(10), 3, 'lamp-external');

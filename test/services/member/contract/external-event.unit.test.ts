@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { externalData, readEnvelope, topicOf } from '#eventing/cloud-event';
-import { externalMemberEvent, MEMBER_EXTERNAL_TOPIC, memberEventTypes } from '#member/contract';
+import { externalData, readEnvelope, sourceOf, topicOf } from '#eventing/cloud-event';
+import { externalMemberEvent, MEMBER_EVENT_SOURCE, MEMBER_EXTERNAL_TOPIC, memberEventTypes } from '#member/contract';
 import { jsonSchema, jsonSchemaFile } from '../../../../services/member/contract/json-schema.ts';
 import { events } from '../../../../services/member/events.ts';
 import { system } from '../../../../services/member/system.ts';
@@ -10,6 +10,10 @@ const id = '0198d7a2-0000-7000-8000-000000000001';
 test('the contract lists exactly the facts of a member, with their attributes', () => {
   const stated = Object.values(events).map(({ type, attributes }) => [type, Object.keys(attributes.shape).sort()]);
   expect(memberEventTypes).toEqual(Object.fromEntries(stated));
+});
+
+test('its events come from where the contract says', () => {
+  expect([topicOf(system, 'external'), sourceOf(system)]).toEqual([MEMBER_EXTERNAL_TOPIC, MEMBER_EVENT_SOURCE]);
 });
 
 test('the published JSON Schema is the one of today: run services/member/contract/json-schema.ts', () => {

@@ -1,0 +1,113 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { request } from 'undici';
+
+export interface SidecarOptions {
+  /** daprd's HTTP port on this machine. */
+  readonly port: number;
+  /** The credential that daprd asks for (its own `DAPR_API_TOKEN`). */
+  readonly apiToken: string;
+  /** Where the broker is; it is enough that one of them can be reached. With none, daprd is never restarted. */
+  readonly brokers: readonly { readonly host: string; readonly port: number }[];
+  /** For how long a topic must be dead, with the broker in reach, before daprd is restarted. */
+  readonly silenceMs: number;
+  readonly log: { warn(fields: object, message: string): void };
+}
+
+const ANSWER_TIMEOUT_MS = 2_000;
+/** Between two restarts at the most, in silences: what several did not mend, one more will not. */
+const LONGEST_PAUSE = 60;
+
+/**
+ * Has daprd end itself, for whoever keeps it running to start it again, when it has lost the broker for good. Some brokers' clients give up:
+ * JetStream's does so two minutes into an outage, and a consumer that was deleted at the broker is never made again. daprd stays healthy
+ * meanwhile and Dapr has no setting for it, so this goes by what is seen of each topic. While the broker is away nothing is restarted:
+ * daprd would not start without it, and take the API in its pod down with it.
+ */
+export class Sidecar {
+  readonly #options: SidecarOptions;
+  /** By topic: since when it is dead although the broker is there. */
+  readonly #since = new Map<string, number>();
+  #restartedAt = Number.NEGATIVE_INFINITY;
+  #pause = 1;
+
+  constructor(options: SidecarOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Notes that nothing goes on a topic, and restarts daprd when that has been so for long enough. Never throws.
+   * @param reason for the log, as a clause
+   * @returns whether it was restarted
+   */
+  async suspect(topic: string, reason: string): Promise<boolean> {
+    if (!(await this.#isBrokerThere())) {
+      this.trust(topic);
+      return false;
+    }
+    const now = performance.now();
+    const since = this.#since.get(topic) ?? now;
+    this.#since.set(topic, since);
+    const { silenceMs, log } = this.#options;
+    const sinceRestart = (now - this.#restartedAt) / silenceMs;
+    if (now - since < silenceMs || sinceRestart < this.#pause) return false;
+    this.#pause = sinceRestart > LONGEST_PAUSE ? 2 : Math.min(LONGEST_PAUSE, this.#pause * 2);
+    this.#restartedAt = now;
+    this.#since.clear();
+    log.warn({ topic, reason }, 'the sidecar has lost the broker, which is there: it is restarted');
+    await this.#shutDown().catch((error: unknown) => log.warn({ err: error }, 'the sidecar cannot be restarted'));
+    return true;
+  }
+
+  /** Whether a topic was found dead and has not been found alive since. */
+  suspects(topic: string): boolean {
+    return this.#since.has(topic);
+  }
+
+  /** Notes that a topic is alive. */
+  trust(topic: string): void {
+    this.#since.delete(topic);
+  }
+
+  /** https://docs.dapr.io/reference/api/health_api and `POST /v1.0/shutdown`: a graceful one. */
+  async #shutDown(): Promise<void> {
+    const { port, apiToken } = this.#options;
+    const { statusCode, body } = await request(`http://127.0.0.1:${port}/v1.0/shutdown`, {
+      method: 'POST',
+      headers: { 'dapr-api-token': apiToken },
+      headersTimeout: ANSWER_TIMEOUT_MS,
+      bodyTimeout: ANSWER_TIMEOUT_MS,
+      reset: true,
+    });
+    await body.dump();
+    if (statusCode >= 300) throw new Error(`daprd answered ${statusCode}`);
+  }
+
+  async #isBrokerThere(): Promise<boolean> {
+    return Promise.any(this.#options.brokers.map(reach)).then(
+      () => true,
+      () => false,
+    );
+  }
+}
+
+/**
+ * Resolves when a broker answers. That its machine takes the connection proves nothing: a frozen process has that done for it. Each kind of
+ * broker says something to this, or hangs up: NATS greets, Redis answers, RabbitMQ and Kafka turn down what is not their protocol.
+ */
+async function reach({ host, port }: { host: string; port: number }): Promise<void> {
+  const socket = connect({ host, port, timeout: ANSWER_TIMEOUT_MS });
+  try {
+    await once(socket, 'connect');
+    socket.write('PING\r\n');
+    await Promise.race([
+      once(socket, 'data'),
+      once(socket, 'close'),
+      once(socket, 'timeout').then(() => Promise.reject(new Error('no answer'))),
+    ]).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ECONNRESET') throw error;
+    });
+  } finally {
+    socket.destroy();
+  }
+}

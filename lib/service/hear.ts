@@ -1,0 +1,48 @@
+import type { MikroORM } from '@mikro-orm/postgresql';
+import type { Middleware } from 'koa';
+import { daprSubscriptions, type Subscriber } from '#eventing/dapr-subscriptions';
+import { Hearing } from '#eventing/hearing';
+import { Inbox } from '#eventing/inbox';
+import { keepUnreadable } from '#eventing/kept-deliveries';
+import { Sidecar } from '#eventing/sidecar';
+import type { Config, common } from './config.ts';
+import type { Life } from './run.ts';
+
+export interface HearOptions extends Pick<Life, 'stack' | 'log'> {
+  readonly orm: MikroORM;
+  readonly appId: string;
+  /** By topic, who in this process hears it. */
+  readonly topics: Readonly<Record<string, Subscriber>>;
+  readonly config: Pick<
+    Config<typeof common>,
+    'DAPR_HTTP_PORT' | 'DAPR_API_TOKEN' | 'APP_API_TOKEN' | 'BROKER_ADDRESS' | 'SILENCE_SECONDS'
+  >;
+}
+
+/**
+ * All by which a process hears topics: the routes that daprd delivers to, what tries failed deliveries again, and what notices that nothing
+ * is delivered any more.
+ * @returns the routes, to come before the process's own
+ */
+export function hear({ stack, log, orm, appId, topics, config }: HearOptions): Middleware {
+  const silenceMs = config.SILENCE_SECONDS * 1000;
+  const inbox = stack.use(new Inbox(orm, { log }));
+  inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
+  const sidecar = new Sidecar({
+    port: config.DAPR_HTTP_PORT,
+    apiToken: config.DAPR_API_TOKEN,
+    brokers: config.BROKER_ADDRESS,
+    silenceMs,
+    log,
+  });
+  const hearing = stack.use(new Hearing({ orm, appId, topics, sidecar, silenceMs, log }).start());
+  return daprSubscriptions({
+    appId,
+    appToken: config.APP_API_TOKEN,
+    topics,
+    inbox,
+    heard: (topic) => hearing.heard(topic),
+    keepUnreadable: (raw, error) => keepUnreadable(orm, appId, raw, error),
+    log,
+  });
+}

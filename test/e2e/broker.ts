@@ -1,0 +1,28 @@
+import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
+import { connect } from '@nats-io/transport-node';
+
+/** Does something at the broker of a system that runs, as its operator might. */
+export async function atBroker<T>(brokerUrl: string, act: (manager: JetStreamManager) => Promise<T>): Promise<T> {
+  const { host, username: token } = new URL(brokerUrl);
+  const connection = await connect({ servers: host, token, reconnect: false });
+  try {
+    return await act(await jetstreamManager(connection));
+  } finally {
+    await connection.close();
+  }
+}
+
+/** Forgets every stream, with all messages and consumers: what is left when a broker comes back without its data. */
+export function eraseStreams(brokerUrl: string): Promise<void> {
+  return atBroker(brokerUrl, async ({ streams }) => {
+    for await (const name of streams.names()) await streams.delete(name);
+  });
+}
+
+/** Forgets all consumers of all streams: whoever subscribed hears nothing any more, and is told nothing. */
+export function eraseConsumers(brokerUrl: string): Promise<void> {
+  return atBroker(brokerUrl, async ({ streams, consumers }) => {
+    for await (const stream of streams.names())
+      for await (const { name } of consumers.list(stream)) await consumers.delete(stream, name);
+  });
+}
