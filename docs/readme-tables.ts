@@ -31,7 +31,7 @@ function parts(): Record<string, string> {
   return {
     endpoints: [
       '**member**',
-      endpoints(memberRoutes({ provider: nobody, hashIdentity: nobody, keyring })),
+      endpoints(memberRoutes({ provider: nobody, hashIdentity: nobody, limits: nobody, keyring })),
       '**family-account**',
       endpoints(familyAccountRoutes({ member: nobody, keyring })),
     ].join('\n\n'),

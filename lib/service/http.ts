@@ -9,6 +9,7 @@ import { readJson } from './body.ts';
 import { addDocsPage } from './docs-page.ts';
 import { DependencyUnavailable, DomainError } from './errors.ts';
 import { addProbes, type Health } from './health.ts';
+import { IDEMPOTENCY_KEY, type Idempotency, type SentAnswer } from './idempotency.ts';
 import type { Log } from './log.ts';
 import { describeApi } from './openapi.ts';
 import { type RequestState, requestLog } from './request-log.ts';
@@ -27,6 +28,8 @@ export interface ApiOptions {
   readonly orm: { readonly em: { fork(): unknown } };
   readonly authenticate: Authenticate;
   readonly health: Health;
+  /** For routes that take an `Idempotency-Key`. */
+  readonly idempotency?: Idempotency;
   /** Comes before the routes: the event subscriptions. */
   readonly before?: Middleware;
   /** Whether the caller's address is the last one in X-Forwarded-For: only behind a proxy that sets it. */
@@ -47,9 +50,7 @@ export function createApi({ log, before, trustProxy = false, ...options }: ApiOp
   return app;
 }
 
-function createRouter(
-  options: Pick<ApiOptions, 'title' | 'version' | 'description' | 'routes' | 'orm' | 'authenticate' | 'health'>,
-): Router {
+function createRouter(options: Omit<ApiOptions, 'log' | 'before' | 'trustProxy'>): Router {
   // One spelling for each URL.
   const router = new Router({ sensitive: true, strict: true });
   for (const route of options.routes) router.register(route.path, [route.method], serve(route, options));
@@ -65,15 +66,33 @@ function createRouter(
 /** Identity before validity: somebody unknown learns nothing about what a route takes. */
 function serve(
   route: Route,
-  { orm, authenticate }: Pick<ApiOptions, 'orm' | 'authenticate'>,
+  { orm, authenticate, idempotency }: Pick<ApiOptions, 'orm' | 'authenticate' | 'idempotency'>,
 ): Middleware<RequestState> {
+  if (route.idempotent && !idempotency) throw new Error(`${route.path} takes keys, and nothing remembers them`);
   return async (ctx) => {
     const em = orm.em.fork() as EntityManager;
     const principal = await authorize(ctx, em, route.access, authenticate);
-    const call = { ...(await readRequest(ctx, route)), principal, em, ...caller(ctx) };
-    const provenance = { requestedBy: requesterOf(principal), traceparent: ctx.state.traceparent };
-    respond(ctx, route, await withProvenance(provenance, () => route.handle(call)));
+    const call = { ...(await readRequest(ctx, route)), principal, ...caller(ctx) };
+    const work = async (tx: EntityManager) => render(route, await route.handle({ ...call, em: tx }));
+    const key = route.idempotent ? idempotencyKey(ctx) : undefined;
+    const requester = requesterOf(principal);
+    await withProvenance({ requestedBy: requester, traceparent: ctx.state.traceparent }, async () => {
+      if (key === undefined) return send(ctx, await work(em));
+      const request = JSON.stringify([ctx.method, ctx.path, call.body]);
+      const { answer, replayed } = await idempotency!.once(em, { key, requester, request }, work);
+      if (replayed) ctx.set('Idempotency-Replayed', 'true');
+      send(ctx, answer);
+    });
   };
+}
+
+function idempotencyKey(ctx: Context): string | undefined {
+  const header = ctx.get('idempotency-key');
+  if (header === '') return undefined;
+  const [, quoted, bare] = IDEMPOTENCY_KEY.exec(header) ?? [];
+  const key = quoted ?? bare;
+  if (key !== undefined) return key;
+  throw new DomainError('invalid-idempotency-key', 'An Idempotency-Key has 16 to 255 visible characters', 'invalid');
 }
 
 const NOTHING = z.strictObject({});
@@ -94,13 +113,17 @@ function caller({ headers, ip, req }: Context): Pick<Call, 'headers' | 'ip' | 'u
 }
 
 /** Only what the route declares leaves: fields that its schema does not name are dropped. */
-function respond(ctx: Context, { method, path, responses }: Route, { status, body, headers = {} }: Answer): void {
+function render({ method, path, responses }: Route, { status, body, headers = {} }: Answer): SentAnswer {
   const declared = responses[status];
   if (declared === undefined)
     throw new Error(`${method} ${path} does not declare the status ${status} that it answered with`);
+  return { status, headers, text: typeof declared === 'string' ? null : JSON.stringify(declared.parse(body)) };
+}
+
+function send(ctx: Context, { status, headers, text }: SentAnswer): void {
   ctx.set(headers);
-  ctx.body = typeof declared === 'string' ? null : JSON.stringify(declared.parse(body));
-  if (ctx.body !== null) ctx.type = 'json';
+  ctx.body = text;
+  if (text !== null) ctx.type = 'json';
   // Last, since Koa makes every answer without a body a 204.
   ctx.status = status;
 }

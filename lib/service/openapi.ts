@@ -56,7 +56,11 @@ function describeRoute(route: Route, schemas: Schemas): Json {
     summary,
     description,
     security: access.map((name) => (name === 'anyone' ? {} : { [name]: [] })),
-    parameters: [...parametersIn('path', params), ...parametersIn('query', query)],
+    parameters: [
+      ...parametersIn('path', params),
+      ...parametersIn('query', query),
+      ...(route.idempotent ? [idempotencyKey] : []),
+    ],
     requestBody: body && {
       required: !body.safeParse(undefined).success,
       content: jsonOf(toSchema(body, 'input', schemas)),
@@ -97,6 +101,15 @@ function describeResponses({ responses }: Route, schemas: Schemas): Json {
   return Object.fromEntries(described);
 }
 
+const idempotencyKey = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  required: false,
+  description:
+    'Chosen at random by the client, such as a UUID. Repeats with the same key within 24 hours have no further effect and get the same answer.',
+  schema: { type: 'string', minLength: 16, maxLength: 255 },
+};
+
 const problem = { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } };
 
 /** The problems that follow from how a route is declared, and its own. */
@@ -104,16 +117,32 @@ function describeProblems(route: Route): Json {
   const retryAfter = { 'Retry-After': { description: 'When to try again, in seconds', schema: { type: 'integer' } } };
   const described = Object.entries(slugsByStatus(route)).map(([status, slugs]) => {
     const description = `${STATUS_CODES[Number(status)]}: ${slugs.map((slug) => `\`${slug}\``).join(', ')}`;
-    return [status, { description, content: problem, ...(status === '503' ? { headers: retryAfter } : {}) }];
+    return [
+      status,
+      { description, content: problem, ...(status === '503' || status === '429' ? { headers: retryAfter } : {}) },
+    ];
   });
   return Object.fromEntries(described);
 }
 
-function slugsByStatus({ access, method, params, query, body, errors = {} }: Route): Record<number, readonly string[]> {
+function slugsByStatus({
+  access,
+  method,
+  params,
+  query,
+  body,
+  idempotent,
+  errors = {},
+}: Route): Record<number, readonly string[]> {
   const slugs: Record<number, readonly string[]> = { 503: ['database-unavailable', 'try-again'] };
   const add = (status: number, ...more: readonly string[]) => {
     slugs[status] = [...new Set([...(slugs[status] ?? []), ...more])];
   };
+  if (idempotent) {
+    add(400, 'invalid-idempotency-key');
+    add(422, 'idempotency-key-reused');
+    add(503, 'busy');
+  }
   if (params || query || body) add(400, 'invalid-request');
   if (body) {
     add(400, 'malformed-body');

@@ -41,6 +41,8 @@ interface Definition<A extends readonly Access[], P extends z.ZodType, Q extends
   readonly description?: string;
   /** Who may call it; whoever is known and not listed is forbidden it. */
   readonly access: A;
+  /** Takes an `Idempotency-Key`: with the same one it is done once, and repeats get the same answer. */
+  readonly idempotent?: boolean;
   readonly params?: P;
   readonly query?: Q;
   /** Without one, only an empty body or `{}` is taken. */

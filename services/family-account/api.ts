@@ -2,6 +2,7 @@ import type { MikroORM } from '@mikro-orm/postgresql';
 import type Koa from 'koa';
 import type { Health } from '#service/health';
 import { createApi } from '#service/http';
+import type { Idempotency } from '#service/idempotency';
 import type { Log } from '#service/log';
 import { authenticator } from './http/authenticate.ts';
 import { type Neighbours, routes } from './http/routes.ts';
@@ -17,12 +18,21 @@ type Options = Neighbours & {
   readonly log: Log;
   readonly health: Health;
   readonly operatorToken: string;
+  readonly idempotency: Idempotency;
   /** Comes before the routes: the event subscriptions. */
   readonly before?: Koa.Middleware;
 };
 
 /** The family-account API over its database and the member system. */
-export function familyAccountApi({ orm, log, health, operatorToken, before, ...neighbours }: Options): Koa {
+export function familyAccountApi({
+  orm,
+  log,
+  health,
+  operatorToken,
+  idempotency,
+  before,
+  ...neighbours
+}: Options): Koa {
   const sessionOf = rememberSessions((token) => neighbours.member.sessionOf(token));
   return createApi({
     title: 'Family-account API',
@@ -31,6 +41,7 @@ export function familyAccountApi({ orm, log, health, operatorToken, before, ...n
     routes: routes(neighbours),
     authenticate: authenticator({ operatorToken, sessionOf }),
     before,
+    idempotency,
     orm,
     log,
     health,

@@ -4,6 +4,7 @@ import { Keyring } from '#eventing/keyring';
 import { RelayWakeUp } from '#eventing/outbox';
 import { eventingMigrations } from '#eventing/schema';
 import * as database from '#service/database';
+import { idempotencyMigrations } from '#service/idempotency';
 import { FamilyAccount } from './domain/family-account.ts';
 import { Invitation } from './domain/invitation.ts';
 import { Membership } from './domain/membership.ts';
@@ -33,6 +34,7 @@ export async function migrate(ownerUrl: string, print?: (line: string) => void):
   const migrations = [
     ...eventingMigrations({ roles: 'family_account' }),
     { name: 'FamilyAccount0001Create', class: FamilyAccount0001Create },
+    ...idempotencyMigrations({ roles: 'family_account' }),
   ];
   await database.migrate({ url: ownerUrl, migrations, print });
 }

@@ -2,6 +2,7 @@ import { join } from '#eventing/join';
 import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
 import { hear } from '#service/hear';
+import { Idempotency } from '#service/idempotency';
 import { listen, run } from '#service/run';
 import { familyAccountApi } from './api.ts';
 import { orderedConsumers } from './consumers.ts';
@@ -28,7 +29,8 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   onShutdown(() => health.drain());
   const before = hear({ stack, log, orm, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;
-  const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, before });
+  const idempotency = new Idempotency(config.MASTER_KEY);
+  const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, idempotency, before });
   const server = stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
   log.info(server.address(), 'listening');
 });

@@ -2,6 +2,7 @@ import type { MikroORM } from '@mikro-orm/postgresql';
 import type Koa from 'koa';
 import type { Health } from '#service/health';
 import { createApi } from '#service/http';
+import type { Idempotency } from '#service/idempotency';
 import type { Log } from '#service/log';
 import { authenticator, type Credentials } from './http/authenticate.ts';
 import { type Neighbours, routes } from './http/routes.ts';
@@ -13,7 +14,8 @@ Errors are \`application/problem+json\`; decide by \`slug\`.`;
 
 /** The member API over its database and its neighbours. */
 export function memberApi(
-  options: { orm: MikroORM; log: Log; health: Health; trustProxy?: boolean } & Credentials & Neighbours,
+  options: { orm: MikroORM; log: Log; health: Health; trustProxy?: boolean; idempotency: Idempotency } & Credentials &
+    Neighbours,
 ): Koa {
   return createApi({
     title: 'Member API',
@@ -25,5 +27,6 @@ export function memberApi(
     log: options.log,
     health: options.health,
     trustProxy: options.trustProxy,
+    idempotency: options.idempotency,
   });
 }

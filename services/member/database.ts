@@ -4,10 +4,12 @@ import { Keyring } from '#eventing/keyring';
 import { RelayWakeUp } from '#eventing/outbox';
 import { eventingMigrations } from '#eventing/schema';
 import * as database from '#service/database';
+import { idempotencyMigrations } from '#service/idempotency';
 import { LoginRecord } from './domain/login-record.ts';
 import { Member } from './domain/member.ts';
 import { Session } from './domain/session.ts';
 import { Member0001Create } from './migrations/0001-create-member.ts';
+import { Member0002AddLogInAttempts } from './migrations/0002-add-log-in-attempts.ts';
 import { system } from './system.ts';
 
 export interface Database extends AsyncDisposable {
@@ -51,6 +53,8 @@ export async function migrate(ownerUrl: string, print?: (line: string) => void):
   const migrations = [
     ...eventingMigrations({ roles: 'member' }),
     { name: 'Member0001Create', class: Member0001Create },
+    { name: 'Member0002AddLogInAttempts', class: Member0002AddLogInAttempts },
+    ...idempotencyMigrations({ roles: 'member' }),
   ];
   await database.migrate({ url: ownerUrl, migrations, print });
 }

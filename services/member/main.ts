@@ -1,9 +1,11 @@
 import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
+import { Idempotency } from '#service/idempotency';
 import { listen, run } from '#service/run';
 import { memberApi } from './api.ts';
 import { connect } from './database.ts';
 import { identityHasher } from './identities.ts';
+import { LogInLimits } from './log-in-limits.ts';
 import { portOneIdentityProvider } from './portone-identity-provider.ts';
 import { settings } from './settings.ts';
 
@@ -19,9 +21,11 @@ await run('member', async ({ stack, onShutdown, log }) => {
     keyring,
     log,
     health,
+    idempotency: new Idempotency(config.MASTER_KEY),
     trustProxy: config.TRUST_PROXY,
     operatorToken: config.OPERATOR_TOKEN,
     readerTokens: config.READER_TOKENS,
+    limits: new LogInLimits(config.MASTER_KEY),
     hashIdentity: identityHasher(config.MASTER_KEY),
     provider: portOneIdentityProvider({ url: config.IDENTITY_PROVIDER_URL, secret: config.IDENTITY_PROVIDER_SECRET }),
   });

@@ -14,6 +14,7 @@ export function familyAccountRoutes(member: MemberSystem): Route[] {
     route({
       method: 'POST',
       path: '/v1/family-accounts',
+      idempotent: true,
       summary: 'Open a family account, as its owner',
       access: ['member'],
       body: schemas.newFamilyAccount,

@@ -9,6 +9,7 @@ export function invitationRoutes(member: MemberSystem): Route[] {
     route({
       method: 'POST',
       path: '/v1/family-accounts/:id/invitations',
+      idempotent: true,
       summary: 'Invite somebody, as the owner',
       description: 'Whoever gets the code can join with it once, within seven days.',
       access: ['member'],
@@ -27,6 +28,7 @@ export function invitationRoutes(member: MemberSystem): Route[] {
     route({
       method: 'POST',
       path: '/v1/invitations/:code/acceptance',
+      idempotent: true,
       summary: 'Join the family account that an invitation is to',
       description: 'Sent again by the same member, it answers the same.',
       access: ['member'],

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type Route, route } from '#service/http';
 import { email, uuid } from '#service/schema';
+import type { LogInLimits } from '../log-in-limits.ts';
 import { changePassword } from '../use-cases/change-password.ts';
 import { changeProfile } from '../use-cases/change-profile.ts';
 import { listLoginRecords } from '../use-cases/list-login-records.ts';
@@ -13,15 +14,17 @@ import * as schemas from './schemas.ts';
 
 const params = schemas.memberPath;
 
-export const memberRoutes: readonly Route[] = [
+/** @param limits for those who try passwords */
+export const memberRoutes = (limits: LogInLimits): Route[] => [
   route({
     method: 'POST',
     path: '/v1/members',
     summary: 'Register',
+    idempotent: true,
     access: ['anyone'],
     body: z.strictObject({ email: email(), password: schemas.newPassword, name: schemas.personName }),
     responses: { 201: schemas.memberInFull },
-    errors: { 409: ['email-taken'] },
+    errors: { 409: ['email-taken'], 503: ['busy'] },
     handle: async ({ em, body }) => {
       const member = await registerMember(em, body);
       return { status: 201, body: schemas.showMember(member), headers: { Location: `/v1/members/${member.id}` } };
@@ -64,10 +67,10 @@ export const memberRoutes: readonly Route[] = [
     params,
     body: z.strictObject({ currentPassword: schemas.password, newPassword: schemas.newPassword }),
     responses: { 204: 'Changed' },
-    errors: { 409: ['member-withdrawn'], 422: ['wrong-password'] },
-    handle: async ({ em, params: { id }, principal, body }) => {
+    errors: { 409: ['member-withdrawn'], 422: ['wrong-password'], 429: ['too-many-attempts'], 503: ['busy'] },
+    handle: async ({ em, params: { id }, principal, body, ip }) => {
       mustOwn(principal, id);
-      await changePassword(em, { memberId: id, sessionNumber: Number(principal.sessionNumber), ...body });
+      await changePassword(em, { memberId: id, sessionNumber: Number(principal.sessionNumber), ip, ...body }, limits);
       return { status: 204 };
     },
   }),

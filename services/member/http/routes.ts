@@ -4,6 +4,7 @@ import { operatorRoutes } from '#service/operator-routes';
 import { consumers } from '../consumers.ts';
 import type { HashIdentity } from '../identities.ts';
 import type { IdentityProvider } from '../identity-provider.ts';
+import type { LogInLimits } from '../log-in-limits.ts';
 import { identityVerificationRoutes } from './identity-verification-routes.ts';
 import { memberRoutes } from './member-routes.ts';
 import { sessionRoutes } from './session-routes.ts';
@@ -12,14 +13,15 @@ export interface Neighbours {
   readonly provider: IdentityProvider;
   readonly hashIdentity: HashIdentity;
   readonly keyring: Keyring;
+  readonly limits: LogInLimits;
 }
 
 /** Everything that the member API can do. */
-export function routes({ provider, hashIdentity, keyring }: Neighbours): Route[] {
+export function routes({ provider, hashIdentity, keyring, limits }: Neighbours): Route[] {
   return [
-    ...memberRoutes,
+    ...memberRoutes(limits),
     ...identityVerificationRoutes({ provider, hashIdentity }),
-    ...sessionRoutes,
+    ...sessionRoutes(limits),
     ...operatorRoutes(keyring, consumers),
   ];
 }

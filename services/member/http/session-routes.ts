@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type Route, route } from '#service/http';
 import { email } from '#service/schema';
+import type { LogInLimits } from '../log-in-limits.ts';
 import { listSessions } from '../use-cases/list-sessions.ts';
 import { logIn } from '../use-cases/log-in.ts';
 import { logOut } from '../use-cases/log-out.ts';
@@ -8,19 +9,21 @@ import { readSession } from '../use-cases/read-session.ts';
 import { page } from './page.ts';
 import * as schemas from './schemas.ts';
 
-export const sessionRoutes: readonly Route[] = [
+/** @param limits for those who try passwords */
+export const sessionRoutes = (limits: LogInLimits): Route[] => [
   route({
     method: 'POST',
     path: '/v1/sessions',
     summary: 'Log in on a device',
+    idempotent: true,
     description:
       'The token goes into `Authorization: Bearer`. A log-in ends the member’s other sessions, and those of others on the device, soon after.',
     access: ['anyone'],
     body: z.strictObject({ email: email(), password: schemas.password, device: schemas.device }),
     responses: { 201: schemas.session.extend({ token: z.string() }).meta({ id: 'NewSession' }) },
-    errors: { 401: ['invalid-credentials'] },
+    errors: { 401: ['invalid-credentials'], 429: ['too-many-attempts'], 503: ['busy'] },
     handle: async ({ em, body, ip, userAgent }) => {
-      const { session, token } = await logIn(em, { ...body, ip, userAgent });
+      const { session, token } = await logIn(em, { ...body, ip, userAgent }, limits);
       return { status: 201, body: { token, ...schemas.showSession(session) } };
     },
   }),

@@ -2,6 +2,7 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { DomainError } from '#service/errors';
 import { Member } from '../domain/member.ts';
 import type { Device, Session } from '../domain/session.ts';
+import type { LogInLimits } from '../log-in-limits.ts';
 import { verifyPassword } from '../passwords.ts';
 import { hashToken, newToken } from '../tokens.ts';
 import { lockMember } from './lock-member.ts';
@@ -17,15 +18,18 @@ export interface LogIn {
 /**
  * Opens a session. What follows from it, such as the end of other sessions, is the workers' business.
  * @returns the session and its token, which is told once and not stored
- * @throws DomainError `invalid-credentials`, the same for a wrong password and an unknown address
+ * @throws DomainError `invalid-credentials`, the same for a wrong password and an unknown address; `too-many-attempts`
  */
 export async function logIn(
   em: EntityManager,
   { email, password, ...login }: LogIn,
+  limits: LogInLimits,
   at = new Date(),
 ): Promise<{ session: Session; token: string }> {
+  const attempt = await limits.attempt(em, { account: email, address: login.ip });
   const found = await em.findOne(Member, { email }, { disableIdentityMap: true });
   if (!(await verifyPassword(found?.passwordHash, password)) || !found) throw invalidCredentials();
+  await attempt.succeeded();
   const token = newToken();
   const session = await em.transactional(async (tx) => {
     const member = await lockMember(tx, found.id);

@@ -6,12 +6,14 @@ import type { Keyring } from '#eventing/keyring';
 import { connect } from '../../../services/member/database.ts';
 import type { Member } from '../../../services/member/domain/member.ts';
 import type { Session } from '../../../services/member/domain/session.ts';
+import { LogInLimits } from '../../../services/member/log-in-limits.ts';
 import { lockMember } from '../../../services/member/use-cases/lock-member.ts';
 import { registerMember } from '../../../services/member/use-cases/register-member.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 export const PASSWORD = 'correct horse battery';
 export const masterKey = Buffer.alloc(32, 7);
+export const limits = new LogInLimits(masterKey);
 
 export interface MemberSystem extends AsyncDisposable {
   readonly database: TestDatabase;

@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { v7 as uuid } from 'uuid';
 import { Health } from '#service/health';
+import { Idempotency } from '#service/idempotency';
 import { createLog } from '#service/log';
 import { listen } from '#service/run';
 import { familyAccountApi } from '../../../../services/family-account/api.ts';
@@ -19,7 +20,7 @@ export interface Answer {
 export interface FamilyAccountApi extends AsyncDisposable {
   readonly system: FamilyAccountSystem;
   /** @param body an object is sent as JSON, text as it is */
-  call(method: string, path: string, options?: { token?: string; body?: unknown }): Promise<Answer>;
+  call(method: string, path: string, options?: { token?: string; body?: unknown; key?: string }): Promise<Answer>;
   /** Somebody with a session at the member system of the test. */
   somebody(): { id: string; token: string };
 }
@@ -32,6 +33,7 @@ export async function startFamilyAccountApi(member?: MemberSystem): Promise<Fami
     keyring: system.keyring,
     member: member ?? system.member,
     operatorToken: OPERATOR,
+    idempotency: new Idempotency(Buffer.alloc(32, 7)),
     health: new Health({}),
     log: createLog('test', 'fatal'),
   });
@@ -39,10 +41,11 @@ export async function startFamilyAccountApi(member?: MemberSystem): Promise<Fami
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
     system,
-    async call(method, path, { token, body } = {}) {
+    async call(method, path, { token, body, key } = {}) {
       const response = await fetch(url + path, {
         method,
         headers: {
+          ...(key && { 'idempotency-key': key }),
           ...(token && { authorization: `Bearer ${token}` }),
           ...(body !== undefined && { 'content-type': 'application/json' }),
         },

@@ -3,9 +3,11 @@ import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { DomainError } from '#service/errors';
 import { Health } from '#service/health';
+import { Idempotency } from '#service/idempotency';
 import { listen } from '#service/run';
 import { memberApi } from '../../../../services/member/api.ts';
 import { identityHasher } from '../../../../services/member/identities.ts';
+import { LogInLimits } from '../../../../services/member/log-in-limits.ts';
 import { aPerson, type MemberSystem, masterKey, openMemberSystem, PASSWORD } from '../support.ts';
 
 export const OPERATOR = 'operator-token-0123456789';
@@ -31,7 +33,7 @@ export interface MemberApi extends AsyncDisposable {
   /** What it logged, as it was written. */
   log(): string;
   /** @param body an object is sent as JSON, text as it is */
-  call(method: string, path: string, options?: { token?: string; body?: unknown }): Promise<Answer>;
+  call(method: string, path: string, options?: { token?: string; body?: unknown; key?: string }): Promise<Answer>;
   somebody(deviceId?: string): Promise<Somebody>;
 }
 
@@ -52,6 +54,8 @@ export async function startMemberApi(): Promise<MemberApi> {
     health: new Health({}),
     operatorToken: OPERATOR,
     readerTokens: new Map([['another-system', READER]]),
+    limits: new LogInLimits(masterKey),
+    idempotency: new Idempotency(masterKey),
     hashIdentity: identityHasher(masterKey),
     provider: {
       async find(id) {
@@ -62,10 +66,11 @@ export async function startMemberApi(): Promise<MemberApi> {
   });
   const server = await listen(app, { port: 0, host: '127.0.0.1' });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const call: MemberApi['call'] = async (method, path, { token, body } = {}) => {
+  const call: MemberApi['call'] = async (method, path, { token, body, key } = {}) => {
     const response = await fetch(url + path, {
       method,
       headers: {
+        ...(key && { 'idempotency-key': key }),
         ...(token && { authorization: `Bearer ${token}` }),
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },

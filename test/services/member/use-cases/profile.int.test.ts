@@ -3,7 +3,7 @@ import { changePassword } from '../../../../services/member/use-cases/change-pas
 import { changeProfile } from '../../../../services/member/use-cases/change-profile.ts';
 import { logIn } from '../../../../services/member/use-cases/log-in.ts';
 import { readMember } from '../../../../services/member/use-cases/read-member.ts';
-import { aPerson, type MemberSystem, openMemberSystem, PASSWORD } from '../support.ts';
+import { aPerson, limits, type MemberSystem, openMemberSystem, PASSWORD } from '../support.ts';
 
 let system: MemberSystem;
 beforeAll(async () => {
@@ -13,7 +13,7 @@ afterAll(() => system[Symbol.asyncDispose]());
 
 const device = { id: 'a device', name: 'a device', os: 'any' };
 const logInWith = (email: string, password: string) =>
-  logIn(system.em(), { email, password, device, ip: '192.0.2.1', userAgent: 'test' });
+  logIn(system.em(), { email, password, device, ip: '192.0.2.1', userAgent: 'test' }, limits);
 
 describe('Registering', () => {
   test('makes a member who can log in', async () => {
@@ -73,12 +73,17 @@ describe('Changing the password', () => {
       await system.open(member.id),
       await system.open(member.id),
     ];
-    await changePassword(system.em(), {
-      memberId: member.id,
-      sessionNumber: current.number,
-      currentPassword: PASSWORD,
-      newPassword,
-    });
+    await changePassword(
+      system.em(),
+      {
+        memberId: member.id,
+        sessionNumber: current.number,
+        currentPassword: PASSWORD,
+        newPassword,
+        ip: '192.0.2.1',
+      },
+      limits,
+    );
     expect(await system.liveSessionsOf(member.id)).toEqual([current.number]);
     const reasons = await system.database.sql('select logout_reason from session where number = any($1)', [
       [first.number, last.number],
@@ -96,20 +101,31 @@ describe('Changing the password', () => {
 
   test('without knowing it is refused', async () => {
     const member = await system.register();
-    const change = { memberId: member.id, sessionNumber: 0, currentPassword: 'a wrong one', newPassword };
-    await expect(changePassword(system.em(), change)).rejects.toMatchObject({ slug: 'wrong-password' });
+    const change = {
+      memberId: member.id,
+      sessionNumber: 0,
+      currentPassword: 'a wrong one',
+      newPassword,
+      ip: '192.0.2.1',
+    };
+    await expect(changePassword(system.em(), change, limits)).rejects.toMatchObject({ slug: 'wrong-password' });
   });
 
   test('twice at the same moment works once: the other no longer knows the current one', async () => {
     const member = await system.register();
     const outcomes = await Promise.allSettled(
       ['first new one', 'second new one'].map((password) =>
-        changePassword(system.em(), {
-          memberId: member.id,
-          sessionNumber: 0,
-          currentPassword: PASSWORD,
-          newPassword: password,
-        }),
+        changePassword(
+          system.em(),
+          {
+            memberId: member.id,
+            sessionNumber: 0,
+            currentPassword: PASSWORD,
+            newPassword: password,
+            ip: '192.0.2.1',
+          },
+          limits,
+        ),
       ),
     );
     expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);

@@ -5,7 +5,7 @@ import { findLiveSession } from '../../../../services/member/use-cases/find-live
 import { listSessions } from '../../../../services/member/use-cases/list-sessions.ts';
 import { logIn } from '../../../../services/member/use-cases/log-in.ts';
 import { logOut } from '../../../../services/member/use-cases/log-out.ts';
-import { type MemberSystem, openMemberSystem, PASSWORD } from '../support.ts';
+import { limits, type MemberSystem, openMemberSystem, PASSWORD } from '../support.ts';
 
 let system: MemberSystem;
 beforeAll(async () => {
@@ -15,7 +15,11 @@ afterAll(() => system[Symbol.asyncDispose]());
 
 const device = { id: 'anna’s phone', name: 'Anna’s phone', os: 'Android 16' };
 const logInOn = (email: string, deviceId: string, password = PASSWORD) =>
-  logIn(system.em(), { email, password, device: { ...device, id: deviceId }, ip: '192.0.2.1', userAgent: 'test' });
+  logIn(
+    system.em(),
+    { email, password, device: { ...device, id: deviceId }, ip: '192.0.2.1', userAgent: 'test' },
+    limits,
+  );
 const endOthersOf = (memberId: string) => system.em().transactional((em) => endOtherSessionsOfMember(em, memberId));
 const endOthersOn = (deviceId: string) => system.em().transactional((em) => endOtherSessionsOnDevice(em, deviceId));
 

@@ -6,7 +6,7 @@ import { readMember } from '../../../../services/member/use-cases/read-member.ts
 import { recordDeviceLogin } from '../../../../services/member/use-cases/record-device-login.ts';
 import { verifyIdentity } from '../../../../services/member/use-cases/verify-identity.ts';
 import { withdrawMember } from '../../../../services/member/use-cases/withdraw-member.ts';
-import { aPerson, type MemberSystem, masterKey, openMemberSystem, PASSWORD } from '../support.ts';
+import { aPerson, limits, type MemberSystem, masterKey, openMemberSystem, PASSWORD } from '../support.ts';
 
 let system: MemberSystem;
 beforeAll(async () => {
@@ -48,7 +48,7 @@ async function everything(): Promise<string> {
 test('Withdrawing leaves nothing of the person anywhere in the database, and the facts countable', async () => {
   const person = aPerson();
   const { id } = await system.register(person);
-  await logIn(system.em(), { email: person.email, password: PASSWORD, device, ...from });
+  await logIn(system.em(), { email: person.email, password: PASSWORD, device, ...from }, limits);
   await record(id);
   await verifyIdentity(
     system.em(),
@@ -111,7 +111,7 @@ test('Withdrawn is the last fact, whatever else is done at the same moment, and 
   await Promise.all(
     members.map(({ id, email }) =>
       Promise.allSettled([
-        logIn(system.em(), { email: email!, password: PASSWORD, device, ...from }),
+        logIn(system.em(), { email: email!, password: PASSWORD, device, ...from }, limits),
         system.open(id),
         changeProfile(system.em(), { memberId: id, name: 'Anne' }),
         withdrawMember(system.em(), id),
