@@ -85,20 +85,24 @@ export async function lockCursor(em: EntityManager, key: readonly unknown[]): Pr
   return Number(cursor!.last_sequence);
 }
 
-/** Moves the cursor to `sequence` and makes the event after it due, if it waits. */
+/**
+ * Moves the cursor to `sequence`, and on past what operators have discarded there; makes the event after it due, if it waits.
+ * @returns whether one waits
+ */
 export async function advance(em: EntityManager, key: readonly unknown[], sequence: number): Promise<boolean> {
+  const [next] = await execute<{ state: string }>(
+    em,
+    `update eventing.kept_delivery set next_attempt_at = case when state in ('early', 'failing') then clock_timestamp() end
+      where consumer = ? and stream = ? and aggregate_id = ? and sequence = ? returning state`,
+    [...key, sequence + 1],
+  );
+  if (next?.state === 'discarded') return advance(em, key, sequence + 1);
   await execute(
     em,
     'update eventing.cursor set last_sequence = ? where consumer = ? and stream = ? and aggregate_id = ?',
     [sequence, ...key],
   );
-  const next = await execute(
-    em,
-    `update eventing.kept_delivery set next_attempt_at = clock_timestamp()
-      where consumer = ? and stream = ? and aggregate_id = ? and sequence = ? and state = 'early' returning event_id`,
-    [...key, sequence + 1],
-  );
-  return next.length > 0;
+  return next !== undefined && next.state !== 'dead';
 }
 
 const SELECT_CURSOR =
@@ -139,7 +143,7 @@ async function keepEarly(
     em,
     `insert into eventing.kept_delivery (consumer, event_id, stream, aggregate_id, sequence, event_type, state, envelope, next_attempt_at)
      values (?, ?, ?, ?, ?, ?, 'early', ?::json, case when ? then clock_timestamp() end)
-     on conflict (consumer, event_id) do update set next_attempt_at = excluded.next_attempt_at`,
+     on conflict (consumer, event_id) do update set state = excluded.state, next_attempt_at = excluded.next_attempt_at`,
     [
       consumer.name,
       event.eventId,

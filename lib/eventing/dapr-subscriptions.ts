@@ -59,8 +59,18 @@ function isSidecar(ctx: Context, expected: Buffer): boolean {
 }
 
 async function receive(ctx: Context, subscriber: Subscriber, options: SubscriptionOptions): Promise<Answer> {
-  const raw = await text(ctx, { limit: BODY_LIMIT });
   try {
+    const raw = await text(ctx, { limit: BODY_LIMIT }).catch((error: { status?: number }) => {
+      // Broken off, it comes again whole. What is too large or of an unknown encoding would come like this for ever.
+      if (error.status !== 413 && error.status !== 415) throw error;
+      return new Error(`not read: ${ctx.get('content-length') || 'unknown'} bytes, ${BODY_LIMIT} are taken`, {
+        cause: error,
+      });
+    });
+    if (raw instanceof Error) {
+      await options.keepUnreadable('', raw);
+      return { status: 'SUCCESS' };
+    }
     const event = read(raw);
     if ('error' in event) await options.keepUnreadable(raw, event.error);
     else await handOut(event, subscriber, options);

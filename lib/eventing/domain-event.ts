@@ -74,3 +74,8 @@ export function takeRaised(entity: object): readonly DomainEvent[] {
   pending.delete(entity);
   return events;
 }
+
+/** Gives facts that were taken back to their entity, before any that it has raised since. For the flush only. */
+export function giveBack(entity: object, events: readonly DomainEvent[]): void {
+  pending.set(entity, [...events, ...raisedBy(entity)]);
+}

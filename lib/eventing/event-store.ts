@@ -2,7 +2,7 @@ import type { EventSubscriber, FlushEventArgs, TransactionEventArgs } from '@mik
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
 import { type Envelope, envelope, SEQUENCE_DIGITS, type System, sourceOf, topicOf } from './cloud-event.ts';
-import { type DomainEvent, takeRaised } from './domain-event.ts';
+import { type DomainEvent, giveBack, takeRaised } from './domain-event.ts';
 import { encryptValue, type Keyring } from './keyring.ts';
 import { takeWroteOutbox, wroteOutbox } from './outbox.ts';
 import { provenance } from './provenance.ts';
@@ -30,7 +30,7 @@ export interface EventStoreOptions {
  */
 export class EventStore implements EventSubscriber {
   readonly #options: EventStoreOptions;
-  readonly #collected = new WeakMap<object, DomainEvent[]>();
+  readonly #collected = new WeakMap<object, readonly Batch[]>();
   /** Of a savepoint, the transaction or savepoint around it. */
   readonly #around = new WeakMap<object, object | undefined>();
 
@@ -46,10 +46,18 @@ export class EventStore implements EventSubscriber {
     if (transaction) this.#around.set(transaction, this.#around.get(em));
   }
 
-  beforeFlush({ em, uow }: FlushEventArgs): void {
-    const entities = new Set<object>([...uow.getIdentityMap(), ...uow.getPersistStack(), ...uow.getRemoveStack()]);
-    const events = [...entities].flatMap((entity) => takeRaised(entity));
-    if (events.length > 0) this.#collected.set(em, [...(this.#collected.get(em) ?? []), ...events]);
+  /** Once it is known what is flushed: also entities that only others refer to. */
+  onFlush({ em, uow }: FlushEventArgs): void {
+    const changed = uow.getChangeSets().map(({ entity }) => entity as object);
+    const entities = new Set<object>([
+      ...uow.getIdentityMap(),
+      ...uow.getPersistStack(),
+      ...uow.getRemoveStack(),
+      ...changed,
+    ]);
+    const raised = [...entities].map((entity) => ({ entity, events: takeRaised(entity) }));
+    const stated = raised.filter(({ events }) => events.length > 0);
+    if (stated.length > 0) this.#collected.set(em, [...this.#of(em), { stated, flushed: false }]);
   }
 
   async beforeTransactionCommit({ em }: TransactionEventArgs): Promise<void> {
@@ -59,9 +67,11 @@ export class EventStore implements EventSubscriber {
 
   /** A flush without a column change opens no transaction: facts that it found get one of their own. */
   async afterFlush({ em }: FlushEventArgs): Promise<void> {
-    if (em.isInTransaction()) return;
-    const events = this.#take(em);
-    if (events.length > 0) await em.transactional((tx) => void this.#collected.set(tx, events), { clear: true });
+    const batches = this.#of(em);
+    for (const batch of batches) batch.flushed = true;
+    if (em.isInTransaction() || batches.length === 0) return;
+    this.#collected.delete(em);
+    await em.transactional((tx) => void this.#collected.set(tx, batches), { clear: true });
   }
 
   /** A savepoint that is released is not a commit yet: what it wrote is its surroundings' to tell the relay. */
@@ -72,16 +82,32 @@ export class EventStore implements EventSubscriber {
     else this.#options.wakeRelay();
   }
 
+  /**
+   * The facts of what was flushed and rolled back are void. A flush that failed has written nothing, and its entities are still as changed
+   * as before: with their facts, so that neither is ever stored without the other.
+   */
   afterTransactionRollback({ em, transaction }: TransactionEventArgs): void {
+    for (const { stated, flushed } of this.#of(em))
+      if (!flushed) for (const { entity, events } of stated) giveBack(entity, events);
     this.#collected.delete(em);
     takeWroteOutbox(transaction);
   }
 
-  #take(em: object): DomainEvent[] {
-    const events = this.#collected.get(em) ?? [];
-    this.#collected.delete(em);
-    return events;
+  #of(em: object): readonly Batch[] {
+    return this.#collected.get(em) ?? [];
   }
+
+  #take(em: object): DomainEvent[] {
+    const batches = this.#of(em);
+    this.#collected.delete(em);
+    return batches.flatMap(({ stated }) => stated.flatMap(({ events }) => events));
+  }
+}
+
+/** What the entities of one flush have stated. */
+interface Batch {
+  readonly stated: readonly { readonly entity: object; readonly events: readonly DomainEvent[] }[];
+  flushed: boolean;
 }
 
 interface NewFact {
@@ -101,7 +127,8 @@ async function appendFacts(
   options: EventStoreOptions,
 ): Promise<void> {
   const { requestedBy, traceparent } = provenance();
-  const keys = await options.keyring.keysFor(em, [...new Set(events.map((event) => event.aggregateId))]);
+  const erased = [...new Set(events.filter((event) => event.erases).map((event) => event.aggregateId))];
+  const keys = await options.keyring.keysFor(em, [...new Set(events.map((event) => event.aggregateId))], { erased });
   const time = new Date().toISOString();
   const facts = events.map((event) =>
     newFact(event, keys.get(event.aggregateId)!, { system: options.system, time, traceparent }),
@@ -114,7 +141,6 @@ async function appendFacts(
     time,
     topicOf(options.system, 'internal'),
   ]);
-  const erased = events.filter((event) => event.erases).map((event) => event.aggregateId);
   if (erased.length > 0) await options.keyring.destroy(em, erased);
   wroteOutbox(em.getTransactionContext());
 }

@@ -130,8 +130,8 @@ export function findHeads(
   return execute<Head>(
     em,
     `select aggregate_id as "aggregateId", last_sequence::float8 as sequence from eventing.stream
-      where ?::uuid is null or aggregate_id > ?::uuid order by aggregate_id limit ?`,
-    [after ?? null, after ?? null, limit],
+      where aggregate_id > ? order by aggregate_id limit ?`,
+    [after ?? '00000000-0000-0000-0000-000000000000', limit],
   );
 }
 

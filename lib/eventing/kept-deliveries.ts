@@ -3,7 +3,7 @@ import { v7 as uuid } from 'uuid';
 import type { ReceivedEvent } from './cloud-event.ts';
 import { advance, lockCursor } from './consume.ts';
 import type { Consumer } from './inbox.ts';
-import { execute } from './sql.ts';
+import { databaseOutage, execute } from './sql.ts';
 
 /** Whoever has claimed a delivery and then died gives it back after this long. */
 const CLAIM = "interval '60 seconds'";
@@ -125,11 +125,8 @@ export async function discard(
 /** A neighbour or the database could not be reached, or was too busy: nothing is wrong with the event. */
 function isOutage(error: unknown): boolean {
   if (!Error.isError(error)) return false;
-  const { outage, code } = error as { outage?: boolean; code?: unknown };
-  if (outage === true || error.name === 'OptimisticLockError') return true;
-  // SQLSTATE classes 08 connection, 40 rolled back (deadlock, serialisation), 53 resources, 57 operator intervention; 55P03 lock time-out.
-  if (typeof code === 'string' && /^(08|40|53|57)[0-9A-Z]{3}$|^55P03$|^ECONN|^EPIPE$|^ETIMEDOUT$/.test(code))
-    return true;
+  const { outage } = error as { outage?: boolean };
+  if (outage === true || error.name === 'OptimisticLockError' || databaseOutage(error)) return true;
   return isOutage(error.cause);
 }
 

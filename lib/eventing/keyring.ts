@@ -25,11 +25,18 @@ export class Keyring {
   }
 
   /**
-   * The keys of aggregates about to state facts; a new aggregate gets a new key.
+   * The keys of aggregates about to state facts; a new aggregate gets a new key. They stay what they are until `em`'s transaction ends.
+   * @param erased those whose keys the transaction is going to destroy
    * @throws when an aggregate's key is destroyed: its last fact has been stated
    */
-  async keysFor(em: EntityManager, aggregateIds: readonly string[]): Promise<Map<string, Buffer>> {
-    const keys = await this.#load(em, aggregateIds);
+  async keysFor(
+    em: EntityManager,
+    aggregateIds: readonly string[],
+    { erased = [] }: { erased?: readonly string[] } = {},
+  ): Promise<Map<string, Buffer>> {
+    // Whoever destroys a key locks it before anything else: of two that state a last fact and another one, neither waits for the other twice.
+    if (erased.length > 0) await this.#load(em, erased, 'for no key update');
+    const keys = await this.#load(em, aggregateIds, 'for share');
     const missing = aggregateIds.filter((id) => !keys.has(id));
     if (missing.length > 0) {
       const rows = missing.map((id) => ({ id, key: seal(this.#master, randomBytes(32), id).toString('hex') }));
@@ -39,7 +46,7 @@ export class Keyring {
          select id, decode(key, 'hex') from jsonb_to_recordset(?::jsonb) as r(id uuid, key text) on conflict do nothing`,
         [JSON.stringify(rows)],
       );
-      for (const [id, key] of await this.#load(em, missing)) keys.set(id, key);
+      for (const [id, key] of await this.#load(em, missing, 'for share')) keys.set(id, key);
     }
     const live = new Map<string, Buffer>();
     for (const [id, key] of keys) {
@@ -77,10 +84,14 @@ export class Keyring {
   }
 
   /** Wrapped keys, opened; null for a destroyed one. */
-  async #load(em: EntityManager, aggregateIds: readonly string[]): Promise<Map<string, Buffer | null>> {
+  async #load(
+    em: EntityManager,
+    aggregateIds: readonly string[],
+    lock: '' | 'for share' | 'for no key update' = '',
+  ): Promise<Map<string, Buffer | null>> {
     const rows = await execute<{ aggregate_id: string; wrapped_key: Buffer | null }>(
       em,
-      'select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id = any(?::uuid[])',
+      `select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id = any(?::uuid[]) order by aggregate_id ${lock}`,
       [array(aggregateIds)],
     );
     return new Map(

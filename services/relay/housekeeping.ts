@@ -8,10 +8,12 @@ import { housekeepingSettings } from './settings.ts';
 await run('housekeeping', async ({ log }) => {
   const config = readConfig(housekeepingSettings);
   const client = new Client({ connectionString: config.DATABASE_URL, application_name: 'housekeeping' });
+  client.on('notice', ({ message }) => log.warn(message ?? 'a notice without words'));
   await client.connect();
   try {
-    const partitions = await ensurePartitions(client);
+    // First what cannot be in anybody's way.
     const deleted = await prunePublished(client, config.KEEP_PUBLISHED_DAYS);
+    const partitions = await ensurePartitions(client);
     log.info({ partitions, deleted }, 'done');
   } finally {
     await client.end();

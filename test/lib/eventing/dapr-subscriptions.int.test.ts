@@ -149,6 +149,18 @@ test.each([
   expect(rows).toEqual([{ state: 'dead', consumer: 'lab' }]);
 });
 
+test('a body that is too large to be read is acknowledged too, and an operator sees that it came', async () => {
+  const before = await lab.database.sql<{ n: number }>(
+    `select count(*)::int as n from eventing.kept_delivery where raw = ''`,
+  );
+  expect(await deliver('x'.repeat(5 * 1024 * 1024))).toEqual(SUCCESS);
+  const rows = await lab.database.sql<{ last_error: string }>(
+    `select last_error from eventing.kept_delivery where raw = '' order by received_at desc`,
+  );
+  expect(rows).toHaveLength(before[0]!.n + 1);
+  expect(rows[0]!.last_error).toContain('5242880 bytes');
+});
+
 test('whoever does not show the sidecar’s token is refused, and leaves no trace', async () => {
   const forged = event();
   expect((await deliver(JSON.stringify(forged), { token: 'guessed' })).status).toBe(401);

@@ -89,6 +89,52 @@ describe('A fact exists if and only if its transaction committed (P1)', () => {
     expect(await typesOf(lamp)).toEqual(['1 lamp.installed']);
   });
 
+  test('a change whose flush was refused in a savepoint is stored with its fact by the next one', async () => {
+    const lamp = await installed();
+    await lab.orm.em.fork().transactional(async (em) => {
+      const changed = await em.findOneOrFail(Lamp, lamp.id);
+      changed.switchOn();
+      const refused = em.transactional(async (inner) => {
+        const twin = Lamp.install('hall');
+        twin.id = lamp.id;
+        await inner
+          .execute('insert into lamp (id, place, lit) values (?, ?, false)', [twin.id, 'x'])
+          .catch(() => undefined);
+        await inner.flush();
+      });
+      await expect(refused).rejects.toThrow();
+      changed.inspect();
+    });
+    const stored = await lab.orm.em.fork().findOneOrFail(Lamp, lamp.id);
+    expect([stored.lit, await typesOf(lamp)]).toEqual([
+      true,
+      ['1 lamp.installed', '2 lamp.switched-on', '3 lamp.inspected'],
+    ]);
+  });
+
+  test('a flush that is refused and repeated stores each fact once', async () => {
+    const blocker = await installed();
+    const em = lab.orm.em.fork();
+    const lamp = Lamp.install('hall');
+    const { id } = lamp;
+    lamp.id = blocker.id;
+    em.persist(lamp);
+    await expect(em.flush()).rejects.toThrow(/duplicate key/);
+    lamp.id = id;
+    await em.persist(lamp).flush();
+    expect(await typesOf({ id } as Lamp)).toEqual(['1 lamp.installed']);
+    expect(await typesOf(blocker)).toEqual(['1 lamp.installed']);
+  });
+
+  test('the fact of an entity that only another refers to is stored with it', async () => {
+    const lamp = await installed();
+    const em = lab.orm.em.fork();
+    const spare = Lamp.install('drawer');
+    (await em.findOneOrFail(Lamp, lamp.id)).spare = spare;
+    await em.flush();
+    expect(await typesOf(spare)).toEqual(['1 lamp.installed']);
+  });
+
   test('an optimistic lock that fails leaves no fact', async () => {
     const { id } = await installed();
     const [one, other] = [lab.orm.em.fork(), lab.orm.em.fork()];

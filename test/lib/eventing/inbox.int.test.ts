@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { v7 as uuid } from 'uuid';
 import type { ReceivedEvent } from '#eventing/cloud-event';
 import { type Consumer, Inbox } from '#eventing/inbox';
-import { discard, redrive } from '#eventing/kept-deliveries';
+import { discard, keepFailed, redrive } from '#eventing/kept-deliveries';
 import { execute } from '#eventing/sql';
 import { eventually } from '../../support/eventually.ts';
 import { eventOf, type Lab, openLab } from './lab.ts';
@@ -40,10 +40,14 @@ const effects = async ({ name }: Consumer): Promise<number[]> =>
     await lab.database.sql<{ sequence: number }>('select sequence from effect where consumer = $1 order by n', [name])
   ).map((row) => row.sequence);
 const kept = ({ name }: Consumer) =>
-  lab.database.sql<{ sequence: string; state: string; attempts: number; last_error: string; event_id: string }>(
-    'select * from eventing.kept_delivery where consumer = $1 order by sequence',
-    [name],
-  );
+  lab.database.sql<{
+    sequence: string;
+    state: string;
+    attempts: number;
+    last_error: string;
+    event_id: string;
+    next_attempt_at: Date | null;
+  }>('select * from eventing.kept_delivery where consumer = $1 order by sequence', [name]);
 
 /** An inbox that tries again quickly, with the loop running. */
 function started(...consumers: Consumer[]): Inbox {
@@ -96,13 +100,20 @@ describe.each(['convergent', 'ordered'] as const)('A %s consumer', (order) => {
     await eventually(async () => expect(await kept(lamp)).toEqual([]));
   });
 
-  test('spends no attempt while a neighbour cannot be reached', async () => {
+  test.each([
+    ['a neighbour cannot be reached', Object.assign(new Error('the neighbour is away'), { outage: true })],
+    ['no connection comes free', new Error('timeout exceeded when trying to connect')],
+    ['a connection breaks', new Error('Connection terminated unexpectedly')],
+    ['the database is read-only after a failover', Object.assign(new Error('read-only'), { code: '25006' })],
+    ['the database’s host is away', Object.assign(new Error('no route'), { code: 'EHOSTUNREACH' })],
+    ['others hold a lock', new Error('driver', { cause: Object.assign(new Error('lock'), { code: '55P03' }) })],
+  ])('spends no attempt while %s', async (_, error) => {
     let away = true;
     const lamp = consumer(order);
     const asking: Consumer = {
       ...lamp,
       read: async () => {
-        if (away) throw Object.assign(new Error('the neighbour is away'), { outage: true });
+        if (away) throw error;
       },
     };
     await using inbox = started(asking);
@@ -158,6 +169,42 @@ describe('An ordered consumer', () => {
     await inbox.deliver(asking as Consumer, events[0]!);
     await eventually(async () => expect(await effects(lamp)).toEqual([1, 2, 3]));
     expect(asked).toEqual([1, 2, 3]);
+  });
+
+  test('takes an early event that met an outage before its turn when its turn comes', async () => {
+    const lamp = consumer('ordered');
+    await using inbox = started(lamp);
+    const id = uuid();
+    const [first, second, third] = [1, 2, 3].map((sequence) => eventOf(id, sequence));
+    const error = Object.assign(new Error('statement time-out'), { code: '57014' });
+    await keepFailed(lab.orm, lamp, second!, { error, maxAttempts: 3, backoffMs: 5 });
+    await inbox.deliver(lamp, third!);
+    await lab.database.sql('update eventing.kept_delivery set next_attempt_at = now() where event_id = $1', [
+      second!.eventId,
+    ]);
+    inbox.poke();
+    await eventually(async () =>
+      expect(await kept(lamp)).toMatchObject([
+        { sequence: '2', state: 'early', next_attempt_at: null },
+        { sequence: '3', state: 'early' },
+      ]),
+    );
+    await inbox.deliver(lamp, first!);
+    await eventually(async () => expect(await effects(lamp)).toEqual([1, 2, 3]));
+  });
+
+  test('passes by what was discarded before its turn', async () => {
+    const lamp = consumer('ordered');
+    await using inbox = started(lamp);
+    const id = uuid();
+    const [first, second, third, fourth] = [1, 2, 3, 4].map((sequence) => eventOf(id, sequence));
+    for (const event of [second!, third!]) {
+      await keepFailed(lab.orm, lamp, event, { error: new Error('no'), maxAttempts: 1, backoffMs: 5 });
+      expect(await discard(lab.orm.em.fork(), lamp, event.eventId)).toBe(true);
+    }
+    await inbox.deliver(lamp, fourth!);
+    await inbox.deliver(lamp, first!);
+    await eventually(async () => expect(await effects(lamp)).toEqual([1, 4]));
   });
 
   test('holds up only the aggregate whose event fails, and moves on when an operator discards it', async () => {

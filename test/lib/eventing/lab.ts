@@ -22,7 +22,13 @@ export const lampEvents = defineEvents('lamp', {
 const schema = defineEntity({
   name: 'Lamp',
   tableName: 'lamp',
-  properties: { id: p.uuid().primary(), place: p.string(), lit: p.boolean(), version: p.integer().version() },
+  properties: {
+    id: p.uuid().primary(),
+    place: p.string(),
+    lit: p.boolean(),
+    version: p.integer().version(),
+    spare: () => p.manyToOne(Lamp).nullable(),
+  },
 });
 
 export class Lamp extends schema.class {
@@ -92,7 +98,7 @@ export interface Lab extends AsyncDisposable {
 
 export async function openLab(): Promise<Lab> {
   const database = await createTestDatabase('lab');
-  await database.sql(`create table lamp (id uuid primary key, place text not null, lit boolean not null, version int not null default 1);
+  await database.sql(`create table lamp (id uuid primary key, place text not null, lit boolean not null, version int not null default 1, spare_id uuid references lamp);
     grant select, insert, update, delete on lamp to lab_app`);
   const keyring = new Keyring(Buffer.alloc(32, 7));
   let wakeUps = 0;

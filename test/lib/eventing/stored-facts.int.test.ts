@@ -1,3 +1,4 @@
+import { eventually } from '../../support/eventually.ts';
 import { type Lab, Lamp, openLab } from './lab.ts';
 
 let lab: Lab;
@@ -9,6 +10,14 @@ afterAll(() => lab[Symbol.asyncDispose]());
 const factsOf = (lamp: Lamp) => lab.factsOf(lamp);
 const typesOf = (lamp: Lamp) => lab.typesOf(lamp);
 const installed = (place?: string) => lab.install(place);
+
+/** How many transactions of this database wait for another one's lock. */
+const waiters = async (): Promise<number> =>
+  (
+    await lab.database.sql<{ n: number }>(
+      `select count(*)::int as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+    )
+  )[0]!.n;
 
 describe('Values', () => {
   test('rest encrypted, and can be revealed until the last fact destroys the key', async () => {
@@ -23,6 +32,22 @@ describe('Values', () => {
     await lab.orm.em.fork().transactional(async (em) => (await em.findOneOrFail(Lamp, lamp.id)).remove());
     expect(await lab.keyring.reveal(lab.orm.em.fork(), event, fact!.attributes)).toEqual({ place: 'erased' });
     expect(await typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.removed']);
+  });
+
+  test('nothing can be stated about an aggregate while its last fact is being stated either, and nobody waits for ever', async () => {
+    const { id } = await lab.install();
+    const removed = Promise.withResolvers<void>();
+    const last = lab.orm.em.fork().transactional(async (em) => {
+      const lamp = await em.findOneOrFail(Lamp, id);
+      await em.transactional(async () => lamp.remove());
+      removed.resolve();
+      await eventually(async () => expect(await waiters()).toBeGreaterThan(0));
+    });
+    await removed.promise;
+    const late = lab.orm.em.fork().transactional(async (em) => (await em.findOneOrFail(Lamp, id)).inspect());
+    await expect(late).rejects.toThrow(/last fact/);
+    await last;
+    expect(await lab.typesOf({ id })).toEqual(['1 lamp.installed', '2 lamp.removed']);
   });
 
   test('nothing can be stated about an aggregate after its last fact', async () => {

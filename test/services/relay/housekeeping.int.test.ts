@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Client } from 'pg';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 const main = join(import.meta.dirname, '../../../services/relay/housekeeping.ts');
@@ -29,14 +30,46 @@ test('the log of what came back is pruned by age, topic by topic, in batches; th
   expect(await keepHouse({ KEEP_PUBLISHED_DAYS: '30' })).toMatchObject({ deleted: 10 });
 });
 
-test('the partitions that the event store will need are made, once', async () => {
-  const [{ name } = { name: '' }] = await database.sql<{ name: string }>(
-    `select max(c.relname) as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
-      where i.inhparent = 'eventing.event_store'::regclass and c.relname ~ '\\d'`,
+/** The partitions by name, with their bounds. */
+const partitions = () =>
+  database.sql<{ name: string; bounds: string }>(
+    `select c.relname as name, pg_get_expr(c.relpartbound, c.oid) as bounds from pg_inherits i join pg_class c on c.oid = i.inhrelid
+      where i.inhparent = 'eventing.event_store'::regclass and c.relname ~ '\\d' order by 1`,
   );
-  await database.sql(`drop table eventing.${name}`);
+
+test('the partitions that the event store will need are made, once, the same in every time zone', async () => {
+  const before = await partitions();
+  for (const { name } of before.slice(-5)) await database.sql(`drop table eventing.${name}`);
+  expect(await keepHouse({ PGOPTIONS: '-c timezone=America/New_York' })).toMatchObject({ partitions: 5 });
+  expect(await partitions()).toEqual(before);
+  expect(await keepHouse({ PGOPTIONS: '-c timezone=Europe/Berlin' })).toMatchObject({ partitions: 0, deleted: 0 });
+});
+
+test('making them keeps nobody from writing, and waits for no reader', async () => {
+  await database.sql(`drop table eventing.${(await partitions()).at(-1)!.name}`);
+  const reader = new Client({ connectionString: database.urls.owner });
+  await reader.connect();
+  try {
+    await reader.query(
+      'begin; lock table only eventing.event_store in access share mode; lock table only eventing.event_store in row exclusive mode',
+    );
+    expect(await keepHouse()).toMatchObject({ partitions: 1 });
+  } finally {
+    await reader.end();
+  }
+});
+
+test('one that cannot be made now is made another day, and the pruning is done', async () => {
+  await database.sql(`drop table eventing.${(await partitions()).at(-1)!.name}`);
+  const reader = new Client({ connectionString: database.urls.owner });
+  await reader.connect();
+  try {
+    await reader.query('begin; select from eventing.event_store_default');
+    expect(await keepHouse()).toMatchObject({ msg: 'done', partitions: 0 });
+  } finally {
+    await reader.end();
+  }
   expect(await keepHouse()).toMatchObject({ partitions: 1 });
-  expect(await keepHouse()).toMatchObject({ partitions: 0, deleted: 0 });
 });
 
 test('it cannot touch a fact', async () => {
