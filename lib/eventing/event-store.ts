@@ -46,15 +46,9 @@ export class EventStore implements EventSubscriber {
     if (transaction) this.#around.set(transaction, this.#around.get(em));
   }
 
-  /** Once it is known what is flushed: also entities that only others refer to. */
+  /** After the change sets are computed: then entities are known, too, that only others refer to. */
   onFlush({ em, uow }: FlushEventArgs): void {
-    const changed = uow.getChangeSets().map(({ entity }) => entity as object);
-    const entities = new Set<object>([
-      ...uow.getIdentityMap(),
-      ...uow.getPersistStack(),
-      ...uow.getRemoveStack(),
-      ...changed,
-    ]);
+    const entities = new Set<object>([...uow.getIdentityMap(), ...uow.getPersistStack(), ...uow.getRemoveStack()]);
     const raised = [...entities].map((entity) => ({ entity, events: takeRaised(entity) }));
     const stated = raised.filter(({ events }) => events.length > 0);
     if (stated.length > 0) this.#collected.set(em, [...this.#of(em), { stated, flushed: false }]);

@@ -1,12 +1,15 @@
-import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
-import { connect } from '@nats-io/transport-node';
+import { type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream';
+import { connect, type NatsConnection } from '@nats-io/transport-node';
 
 /** Does something at the broker of a system that runs, as its operator might. */
-export async function atBroker<T>(brokerUrl: string, act: (manager: JetStreamManager) => Promise<T>): Promise<T> {
+export async function atBroker<T>(
+  brokerUrl: string,
+  act: (manager: JetStreamManager, connection: NatsConnection) => Promise<T>,
+): Promise<T> {
   const { host, username: token } = new URL(brokerUrl);
   const connection = await connect({ servers: host, token, reconnect: false });
   try {
-    return await act(await jetstreamManager(connection));
+    return await act(await jetstreamManager(connection), connection);
   } finally {
     await connection.close();
   }
@@ -25,4 +28,9 @@ export function eraseConsumers(brokerUrl: string): Promise<void> {
     for await (const stream of streams.names())
       for await (const { name } of consumers.list(stream)) await consumers.delete(stream, name);
   });
+}
+
+/** Publishes a body past Dapr, as whoever has the broker's credentials can. */
+export function publishRaw(brokerUrl: string, topic: string, body: string): Promise<unknown> {
+  return atBroker(brokerUrl, (_, connection) => jetstream(connection).publish(topic, body));
 }
