@@ -34,16 +34,21 @@ function refuse(ctx: Context, status: number, type: string): void {
   ctx.body = { type, message: 'Answered by the sandbox' };
 }
 
-function verified(id: string): object {
+/** Who a verification with this id is of: the same id always the same person. */
+export function identityOf(id: string) {
   const digest = createHash('sha256').update(id).digest();
   const number = (from: number, below: number) => digest.readUInt32BE(from) % below;
   const pad = (value: number, length: number) => String(value).padStart(length, '0');
-  const verifiedCustomer = {
+  return {
     ci: digest.toString('base64'),
     name: `Person ${pad(number(0, 10_000), 4)}`,
     birthDate: `${1950 + number(4, 50)}-${pad(1 + number(8, 12), 2)}-${pad(1 + number(12, 28), 2)}`,
     phoneNumber: `010${pad(number(16, 1e8), 8)}`,
   };
+}
+
+function verified(id: string): object {
+  const verifiedCustomer = identityOf(id);
   return { ...times(id), status: 'VERIFIED', verifiedCustomer, verifiedAt: now(), pgTxId: id, pgRawResponse: '{}' };
 }
 

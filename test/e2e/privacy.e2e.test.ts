@@ -1,0 +1,120 @@
+import { randomUUID } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { Api } from '../../local/api.ts';
+import { identityOf } from '../../services/member/sandbox/portone.ts';
+import { eventually } from '../support/eventually.ts';
+import { startStack, type TestStack } from '../support/stack.ts';
+import { atBroker } from './broker.ts';
+import { invariants } from './invariants.ts';
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startStack();
+}, 130_000);
+afterAll(() => stack?.[Symbol.asyncDispose](), 60_000);
+
+/** Every row of every table of a database, as text; bytes as the characters that they are. */
+async function* rowsOf(url: string, database: string): AsyncGenerator<[where: string, text: string]> {
+  const client = new Client({ connectionString: Object.assign(new URL(url), { pathname: `/${database}` }).href });
+  await client.connect();
+  try {
+    await client.query(`set bytea_output = 'escape'`);
+    const { rows: tables } = await client.query<{ name: string }>(
+      `select format('%I.%I', schemaname, relname) as name from pg_stat_user_tables order by 1`,
+    );
+    expect(tables.length).toBeGreaterThan(10);
+    for (const { name } of tables) {
+      const { rows } = await client.query<{ text: string }>(`select t::text as text from ${name} as t`);
+      for (const { text } of rows) yield [`${database} ${name}`, text];
+    }
+  } finally {
+    await client.end();
+  }
+}
+
+/** Every message of every topic. */
+async function* messagesOf(brokerUrl: string): AsyncGenerator<[where: string, text: string]> {
+  const found = await atBroker(brokerUrl, async ({ streams }) => {
+    const all: [string, string][] = [];
+    for await (const { config, state } of streams.list()) {
+      for (let seq = state.first_seq; seq <= state.last_seq; seq++) {
+        const message = await streams.getMessage(config.name, { seq });
+        if (message) all.push([`topic ${config.name}`, message.string()]);
+      }
+    }
+    return all;
+  });
+  expect(new Set(found.map(([where]) => where)).size).toBe(4);
+  yield* found;
+}
+
+async function* logsOf(dataDir: string): AsyncGenerator<[where: string, text: string]> {
+  const folder = join(dataDir, 'logs');
+  for (const name of await readdir(folder)) yield [name, await readFile(join(folder, name), 'utf8')];
+}
+
+/** Where any of these words stands, in all that the system has of anybody. */
+async function search(words: readonly string[]): Promise<string[]> {
+  const { databases, brokerUrl } = await stack.running();
+  const places = [
+    rowsOf(databases.superuser, 'member'),
+    rowsOf(databases.superuser, 'family_account'),
+    messagesOf(brokerUrl),
+    logsOf(stack.dataDir),
+  ];
+  const found = new Set<string>();
+  for (const place of places)
+    for await (const [where, text] of place)
+      for (const word of words) if (text.toLowerCase().includes(word.toLowerCase())) found.add(`${where}: ${word}`);
+  return [...found].sort();
+}
+
+test('of a member who has withdrawn nothing is left, in no table, on no topic, in no log and in no dead letter', async () => {
+  const running = await stack.running();
+  const [members, families] = [new Api(running.memberUrl), new Api(running.familyAccountUrl)];
+  const mark = randomUUID().slice(0, 8);
+  const person = { email: `erase-${mark}@example.com`, password: `secret ${mark}`, name: `Name-${mark}` };
+  const changed = { email: `changed-${mark}@example.com`, name: `Renamed-${mark}` };
+  const device = { id: `device-${mark}`, name: `Phone-of-${mark}`, os: `Os-${mark}` };
+  const verificationId = `ok-${mark}`;
+  const { ci, name, phoneNumber } = identityOf(verificationId);
+  const secrets = Object.values({ ...person, email2: changed.email, name2: changed.name, ...device, d: device.id });
+  const home = `Home of ${mark}`;
+  const words = [...secrets, ci, name, phoneNumber, home];
+
+  const { id } = await members.post('/v1/members', person);
+  // One of the workers keeps what it hears, so that there is something in a dead letter too.
+  await stack.script('stack.ts', 'stop', 'device-login-recorder');
+  const { token } = await members.post('/v1/sessions', { email: person.email, password: person.password, device });
+  const as = members.as(token);
+  await as.put(`/v1/members/${id}/identity-verification`, { identityVerificationId: verificationId });
+  await as.delete(`/v1/members/${id}/identity-verification`, { reason: `Because ${person.name} asked` });
+  await as.put(`/v1/members/${id}/identity-verification`, { identityVerificationId: verificationId });
+  const account = await families.as(token).post('/v1/family-accounts', { name: home });
+  await stack.script('stack.ts', 'cont', 'device-login-recorder');
+  await fetch(`${running.memberUrl}/v1/members/${id}`, {
+    method: 'PATCH',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify(changed),
+  });
+  await eventually(async () => {
+    const { loginRecords } = await as.get(`/v1/members/${id}/login-records`);
+    expect(loginRecords).toHaveLength(1);
+  });
+  await invariants(running);
+  // So the search does find: what a member is known by while it is one.
+  expect(await search(words)).toEqual(expect.arrayContaining([`member public.member: ${changed.email}`]));
+  expect((await search(words)).filter((where) => !/^(member|family_account) public\./.test(where))).toEqual([]);
+
+  await as.delete(`/v1/members/${id}`);
+  const operators = families.as(running.familyAccountOperatorToken);
+  await eventually(async () =>
+    expect(await operators.get(`/v1/family-accounts/${account.id}`)).toMatchObject({ status: 'CLOSED' }),
+  );
+  await invariants(running);
+  expect(await search(words)).toEqual([]);
+  const withdrawn = await members.as(running.memberOperatorToken).get(`/v1/members/${id}`);
+  expect(withdrawn).toEqual({ id, status: 'WITHDRAWN' });
+}, 120_000);
