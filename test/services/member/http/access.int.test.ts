@@ -37,25 +37,6 @@ describe('What belongs to a member', () => {
     },
   );
 
-  test.each(routes)('needs a token: %s %s', async (method, path, body) => {
-    for (const token of [undefined, 'nobody-has-this-token']) {
-      const answer = await call(method, `/v1/members/${uuid()}${path}`, { token, body });
-      expect(answer).toMatchObject(problem('unauthenticated', 401));
-    }
-  });
-
-  const others: [who: string, token: string, open: string[]][] = [
-    ['operators', OPERATOR, ['GET ', 'DELETE ', 'DELETE /identity-verification', 'GET /login-records']],
-    ['other systems', READER, ['GET ']],
-  ];
-  test.each(others)('is open to %s only where it says so', async (_, token, open) => {
-    for (const [method, path, body] of routes) {
-      const { status } = await call(method, `/v1/members/${uuid()}${path}`, { token, body });
-      const expected = open.includes(`${method} ${path}`) ? expect.not.stringMatching(/^40[13]/) : '403';
-      expect([method, path, String(status)]).toEqual([method, path, expected]);
-    }
-  });
-
   test('is told to other systems without personal data', async () => {
     const { id } = await api.somebody();
     const { body } = await call('GET', `/v1/members/${id}`, { token: READER });

@@ -1,0 +1,86 @@
+import { v7 as uuid } from 'uuid';
+import { routes } from '../../../../services/family-account/http/routes.ts';
+import { type FamilyAccountApi, OPERATOR, startFamilyAccountApi } from './api.ts';
+
+let api: FamilyAccountApi;
+beforeAll(async () => {
+  api = await startFamilyAccountApi();
+});
+afterAll(() => api[Symbol.asyncDispose]());
+
+const asking = ['nobody', 'logged-out', 'stranger', 'member', 'owner', 'operator'] as const;
+type Asking = (typeof asking)[number];
+const members: readonly Asking[] = ['stranger', 'member', 'owner'];
+
+/**
+ * Who may. Whoever is not named is refused: 401 for those without a valid credential, 403 for the others, and to strangers a family account
+ * is as if it did not exist.
+ */
+const mayAsk: Record<string, readonly Asking[]> = {
+  'POST /v1/family-accounts': members,
+  'GET /v1/family-accounts': members,
+  'GET /v1/family-accounts/:id': ['member', 'owner', 'operator'],
+  'PUT /v1/family-accounts/:id/owner': ['owner'],
+  'DELETE /v1/family-accounts/:id/members/:memberId': ['owner'],
+  'POST /v1/family-accounts/:id/invitations': ['owner'],
+  'POST /v1/invitations/:code/acceptance': members,
+  'GET /v1/events/:id': ['operator'],
+  'GET /v1/events': ['operator'],
+  'GET /v1/event-heads': ['operator'],
+  'GET /v1/topics/:topic/latest-event': ['operator'],
+  'GET /v1/dead-letters': ['operator'],
+  'GET /v1/dead-letters/:consumer/:eventId': ['operator'],
+  'POST /v1/dead-letters/:consumer/:eventId/redrive': ['operator'],
+  'POST /v1/dead-letters/:consumer/:eventId/discard': ['operator'],
+  'GET /v1/parked-messages': ['operator'],
+  'POST /v1/parked-messages/:id/release': ['operator'],
+};
+
+const all = routes({} as never);
+const nameOf = ({ method, path }: { method: string; path: string }) => `${method} ${path}`;
+
+test('every route is in the table, and no other', () => {
+  expect(all.map(nameOf).sort()).toEqual(Object.keys(mayAsk).sort());
+});
+
+test.each(all.map(nameOf))('%s is open to whom the table says, and to nobody else', async (name) => {
+  const [method = '', path = ''] = name.split(' ');
+  for (const who of asking) {
+    const { id, memberIds } = await api.system.family(2);
+    const [owner = '', member = '', other = ''] = memberIds;
+    const tokenOf = (memberId: string) => {
+      const token = `session-of-${uuid()}`;
+      api.system.member.sessions.set(token, { memberId, sessionNumber: '1' });
+      return token;
+    };
+    const tokens: Record<Asking, string | undefined> = {
+      nobody: undefined,
+      'logged-out': 'a-session-that-has-ended',
+      stranger: tokenOf(uuid()),
+      member: tokenOf(member),
+      owner: tokenOf(owner),
+      operator: OPERATOR,
+    };
+    const values: Record<string, string> = {
+      ':id': path.startsWith('/v1/family-accounts') ? id : uuid(),
+      ':memberId': other,
+      ':code': 'nobody-issued-this',
+      ':topic': 'family-account-external',
+      ':consumer': 'nobody',
+      ':eventId': uuid(),
+    };
+    const bodies: Record<string, object> = {
+      'POST /v1/family-accounts': { name: 'Home' },
+      'PUT /v1/family-accounts/:id/owner': { memberId: other },
+    };
+    const query = name === 'GET /v1/events' ? `?aggregateId=${id}` : '';
+    const url = path.replace(/:\w+/g, (parameter) => values[parameter]!) + query;
+    const { status } = await api.call(method, url, { token: tokens[who], body: bodies[name] });
+    const allowed = mayAsk[name]!.includes(who);
+    const hidden = who === 'stranger' && path.startsWith('/v1/family-accounts/:id');
+    const refused = who === 'nobody' || who === 'logged-out' ? 401 : hidden ? 404 : 403;
+    const letIn = ![401, 403].includes(status) && !(hidden && status === 404);
+    expect([who, letIn ? 'let in' : status]).toEqual([who, allowed ? 'let in' : refused]);
+    expect(status).toBeLessThan(500);
+  }
+});
