@@ -15,6 +15,7 @@ import type { Keyring } from '#eventing/keyring';
 import { releaseParked } from '#eventing/outbox';
 import { DomainError } from './errors.ts';
 import { type Route, route } from './route.ts';
+import { wholeNumber } from './schema.ts';
 
 const moment = z.iso.datetime();
 
@@ -71,7 +72,7 @@ const parkedMessage = z.object({
 });
 
 const delivery = z.strictObject({ consumer: z.string().max(100), eventId: z.uuid() });
-const limit = z.coerce.number().int().min(1).max(200).default(50);
+const limit = wholeNumber({ min: 1, max: 200 }).default(50);
 
 /**
  * What operators see of events and do about those that failed, the same in every service.
@@ -94,7 +95,7 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
       path: '/v1/events',
       summary: 'The journeys of an aggregate’s events, in sequence',
       access: ['operator'],
-      query: z.strictObject({ aggregateId: z.uuid(), after: z.coerce.number().int().min(0).default(0), limit }),
+      query: z.strictObject({ aggregateId: z.uuid(), after: wholeNumber({ min: 0 }).default(0), limit }),
       responses: { 200: z.object({ events: z.array(journey) }) },
       handle: async ({ query, em }) => ({ status: 200, body: { events: await findJourneys(em, keyring, query) } }),
     }),
@@ -106,7 +107,7 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
       access: ['reader', 'operator'],
       query: z.strictObject({
         after: z.uuid().optional(),
-        limit: z.coerce.number().int().min(1).max(1_000).default(1_000),
+        limit: wholeNumber({ min: 1, max: 1_000 }).default(1_000),
       }),
       responses: { 200: z.object({ heads: z.array(z.object({ aggregateId: z.uuid(), sequence: z.number() })) }) },
       handle: async ({ query, em }) => ({ status: 200, body: { heads: await findHeads(em, query) } }),

@@ -48,3 +48,12 @@ export const timestamp = z.preprocess(
   (value) => (value instanceof Date ? value.toISOString() : value),
   z.iso.datetime(),
 );
+
+/** A whole number in a query, where everything is text: digits only, so that neither nothing nor `1e3` is one. */
+export function wholeNumber({ min, max = Number.MAX_SAFE_INTEGER }: { min: number; max?: number }) {
+  const digits = (value: unknown) => (/^\d{1,15}$/.test(`${value}`) ? Number(value) : Number.NaN);
+  return z.preprocess(
+    digits,
+    z.int('is not a whole number').min(min, `is less than ${min}`).max(max, `is more than ${max}`),
+  );
+}

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { text, timestamp, uuid } from '#service/schema';
+import { text, timestamp, uuid, wholeNumber } from '#service/schema';
 import type { LoginRecord } from '../domain/login-record.ts';
 import type { Member } from '../domain/member.ts';
 import type { Session } from '../domain/session.ts';
@@ -21,7 +21,7 @@ export const sessionNumber = z
   .regex(/^[1-9]\d{0,14}$/, 'is not a session number')
   .transform(Number);
 /** How many a list answers at most. */
-export const limit = z.coerce.number().int().min(1).max(100).default(20);
+export const limit = wholeNumber({ min: 1, max: 100 }).default(20);
 
 const ACTIVE = z.literal('ACTIVE');
 const verificationStatus = z.enum(['NONE', 'VERIFIED']);

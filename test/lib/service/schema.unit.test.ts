@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { email, text, timestamp, uuid } from '#service/schema';
+import { email, text, timestamp, uuid, wholeNumber } from '#service/schema';
 
 const name = text({ min: 2, max: 5 });
 
@@ -64,4 +64,28 @@ test('a moment is sent in ISO 8601, whether it was a Date or not', () => {
   expect(timestamp.parse(new Date(0))).toBe('1970-01-01T00:00:00.000Z');
   expect(timestamp.parse('1970-01-01T00:00:00Z')).toBe('1970-01-01T00:00:00Z');
   expect(timestamp.safeParse(0).success).toBe(false);
+});
+
+describe('A whole number in a query', () => {
+  const schema = wholeNumber({ min: 1, max: 100 });
+  test.each(['1', '100', '007'])('takes %j', (value) => {
+    expect(schema.parse(value)).toBe(Number(value));
+  });
+  test.each([
+    ['', 'is not a whole number'],
+    [' 1', 'is not a whole number'],
+    ['1e1', 'is not a whole number'],
+    ['0x1', 'is not a whole number'],
+    ['-1', 'is not a whole number'],
+    ['1.5', 'is not a whole number'],
+    ['1'.repeat(16), 'is not a whole number'],
+    [['1', '2'], 'is not a whole number'],
+    ['0', 'is less than 1'],
+    ['101', 'is more than 100'],
+  ])('refuses %j: it %s', (value, message) => {
+    expect(schema.safeParse(value).error?.issues.map((issue) => issue.message)).toEqual([message]);
+  });
+  test('is described as one', () => {
+    expect(z.toJSONSchema(schema, { io: 'input' })).toMatchObject({ type: 'integer', minimum: 1, maximum: 100 });
+  });
 });
