@@ -1,5 +1,6 @@
 // Three costs of test, told apart by the file's name: *.unit (nothing but code), *.int (a real PostgreSQL),
-// *.e2e (the whole system on real parts). Node strips the types itself, so nothing is transformed.
+// *.e2e (the whole system on real parts). And *.long, which takes minutes and Python, and is not part of `npm test`.
+// Node strips the types itself, so nothing is transformed.
 const project = (name, extra) => ({
   displayName: name,
   testMatch: [`<rootDir>/test/**/*.${name}.test.ts`],
@@ -20,5 +21,6 @@ export default {
       globalTeardown: '<rootDir>/test/support/postgres-teardown.ts',
     }),
     project('e2e', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
+    project('long', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
   ],
 };

@@ -6,7 +6,7 @@ const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
 
-describe.each(['README.md', 'CONTRIBUTING.md', 'lib/eventing/README.md'])('%s', (file) => {
+describe.each(['README.md', 'CONTRIBUTING.md', 'lib/eventing/README.md', 'docs/guarantees.md'])('%s', (file) => {
   test('names only npm scripts that there are', () => {
     const named = [...read(file).matchAll(/npm (?:run )?([a-z][\w:-]*)/g)].map(([, name]) => name!);
     expect(named.filter((name) => !['install', 'ci'].includes(name) && !scripts[name])).toEqual([]);
@@ -16,6 +16,17 @@ describe.each(['README.md', 'CONTRIBUTING.md', 'lib/eventing/README.md'])('%s', 
     const links = [...read(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path!);
     expect(links.filter((path) => !existsSync(join(root, file, '..', path)))).toEqual([]);
   });
+});
+
+test('each guarantee names tests that there are, in words that their files hold', () => {
+  const named = [
+    ...read('docs/guarantees.md').matchAll(/^- \[[\w.-]+\]\(\.\.\/([^)]+)\): (.+?)(?: \*\(process\)\*)?$/gm),
+  ];
+  expect(named.length).toBeGreaterThan(40);
+  const missing = named.filter(([, file, words]) => !read(file!).includes(words!));
+  expect(missing.map(([line]) => line)).toEqual([]);
+  for (const promise of ['P1', 'P2', 'P3', 'P4', 'P5', 'P6', 'P7'])
+    expect(read('docs/guarantees.md')).toMatch(new RegExp(`^## ${promise}: `, 'm'));
 });
 
 test('the decisions are numbered without a gap, and each says what it is about', () => {
