@@ -1,9 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { playStory } from '../../local/story.ts';
-import { jsonSchemaFile } from '../../services/member/contract/json-schema.ts';
 import { invariants } from '../e2e/invariants.ts';
 import { python } from '../support/python.ts';
 import { startStack } from '../support/stack.ts';
@@ -15,14 +13,11 @@ test('a subscriber in another language understands every external event by the p
   const journeys = await playStory(running, () => undefined);
   await invariants(running);
   const { host, username: token } = new URL(running.brokerUrl);
+  const schema = join(import.meta.dirname, '../../services/member/contract/external-events.schema.json');
   const script = join(import.meta.dirname, 'stranger.py');
-  const { stdout } = await promisify(execFile)(
-    interpreter,
-    [script, `nats://${host}`, token, fileURLToPath(jsonSchemaFile)],
-    {
-      timeout: 60_000,
-    },
-  );
+  const { stdout } = await promisify(execFile)(interpreter, [script, `nats://${host}`, token, schema], {
+    timeout: 60_000,
+  });
   const told: Record<string, number> = {};
   for (const { type } of journeys.filter((it) => it.type.startsWith('member.'))) told[type] = (told[type] ?? 0) + 1;
   expect(JSON.parse(stdout)).toEqual(told);

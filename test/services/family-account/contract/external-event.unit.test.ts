@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { externalData, readEnvelope, topicOf } from '#eventing/cloud-event';
 import {
   externalFamilyAccountEvent,
   FAMILY_ACCOUNT_EXTERNAL_TOPIC,
   familyAccountEventTypes,
 } from '../../../../services/family-account/contract/external-event.ts';
-import { jsonSchema, jsonSchemaFile } from '../../../../services/family-account/contract/json-schema.ts';
 import { events } from '../../../../services/family-account/events.ts';
 import { system } from '../../../../services/family-account/system.ts';
 
@@ -14,10 +12,6 @@ const id = '0198d7a2-0000-7000-8000-000000000001';
 test('the contract lists exactly the facts of a family account, with their attributes', () => {
   const stated = Object.values(events).map(({ type, attributes }) => [type, Object.keys(attributes.shape).sort()]);
   expect(familyAccountEventTypes).toEqual(Object.fromEntries(stated));
-});
-
-test('the published JSON Schema is the one of today: run services/family-account/contract/json-schema.ts', () => {
-  expect(JSON.parse(readFileSync(jsonSchemaFile, 'utf8'))).toEqual(JSON.parse(jsonSchema()));
 });
 
 test('what is broadcast keeps to the contract and holds no value', () => {

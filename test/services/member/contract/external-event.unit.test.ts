@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { externalData, readEnvelope, sourceOf, topicOf } from '#eventing/cloud-event';
 import { externalMemberEvent, MEMBER_EVENT_SOURCE, MEMBER_EXTERNAL_TOPIC, memberEventTypes } from '#member/contract';
-import { jsonSchema, jsonSchemaFile } from '../../../../services/member/contract/json-schema.ts';
 import { events } from '../../../../services/member/events.ts';
 import { system } from '../../../../services/member/system.ts';
 
@@ -14,10 +12,6 @@ test('the contract lists exactly the facts of a member, with their attributes', 
 
 test('its events come from where the contract says', () => {
   expect([topicOf(system, 'external'), sourceOf(system)]).toEqual([MEMBER_EXTERNAL_TOPIC, MEMBER_EVENT_SOURCE]);
-});
-
-test('the published JSON Schema is the one of today: run services/member/contract/json-schema.ts', () => {
-  expect(JSON.parse(readFileSync(jsonSchemaFile, 'utf8'))).toEqual(JSON.parse(JSON.stringify(jsonSchema)));
 });
 
 test('what is broadcast keeps to the contract and holds no value', () => {

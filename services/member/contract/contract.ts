@@ -1,0 +1,11 @@
+import type { Contract } from '#eventing/contract';
+import { system } from '../system.ts';
+import { externalMemberEvent, memberEventTypes } from './external-event.ts';
+
+/** What the member system says to other systems. */
+export const contract: Contract = {
+  system,
+  title: 'External events of the member system',
+  data: externalMemberEvent,
+  eventTypes: memberEventTypes,
+};
