@@ -23,6 +23,8 @@ export interface BulkResult {
   readonly accepted: ReadonlySet<string>;
   /** Refused by daprd or by the broker, with the reason. Whether the entry is to blame or the broker is down cannot be told from one answer. */
   readonly failed: ReadonlyMap<string, string>;
+  /** Those of `failed` that are no CloudEvents: nobody's fault but their own. */
+  readonly malformed: ReadonlySet<string>;
   readonly outage?: Outage;
 }
 
@@ -45,6 +47,8 @@ const CONNECTIONS = 4;
 
 /** daprd's whole answer to one bad entry: it names none, and has published none. */
 const MALFORMED = new Set(['ERR_PUBSUB_CLOUD_EVENTS_SER', 'ERR_PUBSUB_EVENTS_SER', 'ERR_PUBSUB_PUBLISH_MESSAGE']);
+/** Of these, what can have no other reason than the entry itself. */
+const UNREADABLE = /ERR_PUBSUB_(CLOUD_EVENTS|EVENTS)_SER/;
 const MISCONFIGURED = /^ERR_(PUBSUB_(NOT_FOUND|NOT_CONFIGURED|FORBIDDEN|EMPTY|REQUEST_METADATA)|TOPIC_NAME_EMPTY)$/;
 
 interface Entry {
@@ -56,6 +60,7 @@ interface Entry {
 class Outcome implements BulkResult {
   readonly accepted = new Set<string>();
   readonly failed = new Map<string, string>();
+  readonly malformed = new Set<string>();
   outage?: Outage;
 
   settle(entries: readonly Entry[], failures: ReadonlyMap<string, string>): void {
@@ -99,7 +104,10 @@ export class DaprPublisher implements AsyncDisposable {
     const outcome = new Outcome();
     // daprd drops the connection on `null`, which would look like an outage.
     const [sound, broken] = [entries.filter(isObject), entries.filter((entry) => !isObject(entry))];
-    for (const { entryId } of broken) outcome.failed.set(entryId, 'not a CloudEvent: no JSON object');
+    for (const { entryId } of broken) {
+      outcome.failed.set(entryId, 'not a CloudEvent: no JSON object');
+      outcome.malformed.add(entryId);
+    }
     const calls = split(sound.map(serialise));
     const work = async (): Promise<void> => {
       for (let call = calls.shift(); call && !outcome.outage; call = calls.shift()) {
@@ -115,8 +123,10 @@ export class DaprPublisher implements AsyncDisposable {
     const answer = await this.#post(topic, entries, signal);
     if ('outage' in answer) outcome.outage ??= answer.outage;
     else if ('failures' in answer) outcome.settle(entries, answer.failures);
-    else if (entries.length === 1) outcome.failed.set(entries[0]!.id, answer.malformed);
-    else {
+    else if (entries.length === 1) {
+      outcome.failed.set(entries[0]!.id, answer.malformed);
+      if (UNREADABLE.test(answer.malformed)) outcome.malformed.add(entries[0]!.id);
+    } else {
       const middle = entries.length >> 1;
       await this.#publish(topic, entries.slice(0, middle), outcome, signal);
       await this.#publish(topic, entries.slice(middle), outcome, signal);

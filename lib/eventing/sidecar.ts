@@ -15,6 +15,8 @@ export interface SidecarOptions {
 }
 
 const ANSWER_TIMEOUT_MS = 2_000;
+/** Who has no reason to look looks this seldom. */
+const LONGEST_PROBE_MS = 35_000;
 /** Between two restarts at the most, in silences: what several did not mend, one more will not. */
 const LONGEST_PAUSE = 60;
 
@@ -26,8 +28,8 @@ const LONGEST_PAUSE = 60;
  */
 export class Sidecar {
   readonly #options: SidecarOptions;
-  /** By topic: since when it is dead although the broker is there. */
-  readonly #since = new Map<string, number>();
+  /** By topic: since when it is dead although the broker is there, and when that was found last. */
+  readonly #suspected = new Map<string, { since: number; last: number }>();
   #restartedAt = Number.NEGATIVE_INFINITY;
   #pause = 1;
 
@@ -46,14 +48,16 @@ export class Sidecar {
       return false;
     }
     const now = performance.now();
-    const since = this.#since.get(topic) ?? now;
-    this.#since.set(topic, since);
     const { silenceMs, log } = this.#options;
+    const known = this.#suspected.get(topic);
+    // What was suspected once and long ago says nothing about the time in between.
+    const since = known && now - known.last < silenceMs + LONGEST_PROBE_MS ? known.since : now;
+    this.#suspected.set(topic, { since, last: now });
     const sinceRestart = (now - this.#restartedAt) / silenceMs;
     if (now - since < silenceMs || sinceRestart < this.#pause) return false;
     this.#pause = sinceRestart > LONGEST_PAUSE ? 2 : Math.min(LONGEST_PAUSE, this.#pause * 2);
     this.#restartedAt = now;
-    this.#since.clear();
+    this.#suspected.clear();
     log.warn({ topic, reason }, 'the sidecar has lost the broker, which is there: it is restarted');
     await this.#shutDown().catch((error: unknown) => log.warn({ err: error }, 'the sidecar cannot be restarted'));
     return true;
@@ -61,12 +65,12 @@ export class Sidecar {
 
   /** Whether a topic was found dead and has not been found alive since. */
   suspects(topic: string): boolean {
-    return this.#since.has(topic);
+    return this.#suspected.has(topic);
   }
 
   /** Notes that a topic is alive. */
   trust(topic: string): void {
-    this.#since.delete(topic);
+    this.#suspected.delete(topic);
   }
 
   /** https://docs.dapr.io/reference/api/health_api and `POST /v1.0/shutdown`: a graceful one. */

@@ -16,7 +16,10 @@ export class Circuit {
   readonly #now: () => number;
   #failures = 0;
   #retryAt = 0;
+  /** Refused since it opened, while daprd itself answered. */
   #refusedKeys = new Set<string>();
+  /** Probed since it opened, whatever came of it. */
+  #triedKeys = new Set<string>();
   #cause = '';
 
   /** @param now in milliseconds, of a clock that is never set */
@@ -42,28 +45,34 @@ export class Circuit {
   /** Of these messages, one of each key, those that may go now. */
   admit<M extends { readonly orderingKey: string }>(wave: readonly M[]): readonly M[] {
     if (!this.isOpen) return wave;
-    const other = wave.find(({ orderingKey }) => !this.#refusedKeys.has(orderingKey));
+    const other = wave.find(({ orderingKey }) => !this.#triedKeys.has(orderingKey));
     // One key alone was refused: that may be its own fault, and then another need not wait.
     if (other && (this.waitMs === 0 || this.#refusedKeys.size === 1)) return [other];
     if (this.waitMs > 0) return [];
     this.#refusedKeys.clear();
+    this.#triedKeys.clear();
     return wave.slice(0, 1);
   }
 
   /**
    * Nothing of a wave went through.
    * @param cause the kind of failure; messages differ from try to try
-   * @param refusedKeys of the messages that were refused; none when daprd itself could not be asked
+   * @param keys of the messages that it was tried with
    * @returns whether this is news: it was closed, or open for another cause
    */
-  open(cause: string, refusedKeys: readonly string[] = []): boolean {
+  open(cause: string, keys: readonly string[] = []): boolean {
     const news = !this.isOpen || cause !== this.#cause;
     const { minMs, maxMs } = this.#backoff;
     const delay = Math.min(maxMs, minMs * 2 ** Math.min(this.#failures, 30));
     this.#failures++;
     this.#cause = cause;
     this.#retryAt = this.#now() + delay * (0.5 + Math.random() / 2);
-    for (const key of refusedKeys) this.#refusedKeys.add(key);
+    // When daprd could not be asked, no key's own fault is likely any more.
+    if (cause !== 'refused') this.#refusedKeys.clear();
+    for (const key of keys) {
+      this.#triedKeys.add(key);
+      if (cause === 'refused') this.#refusedKeys.add(key);
+    }
     return news;
   }
 
@@ -72,6 +81,7 @@ export class Circuit {
     const news = this.isOpen;
     this.#failures = 0;
     this.#refusedKeys.clear();
+    this.#triedKeys.clear();
     return news;
   }
 }

@@ -10,16 +10,27 @@ export class Crew {
   readonly #stopping: AbortSignal;
   readonly #lanes = new Map<string, Lane>();
   readonly #working = new Map<string, Promise<unknown>>();
+  readonly #unmarked: Map<string, Set<string>>;
   readonly #call: () => void;
   readonly #resend: Resend;
 
-  /** @param call called when the next dispatch should not be put off */
-  constructor(lease: Lease, options: RelayOptions, stopping: AbortSignal, call: () => void) {
+  /**
+   * @param unmarked by topic, what was relayed and is not marked yet; outlives the lease
+   * @param call called when the next dispatch should not be put off
+   */
+  constructor(
+    lease: Lease,
+    options: RelayOptions,
+    stopping: AbortSignal,
+    unmarked: Map<string, Set<string>>,
+    call: () => void,
+  ) {
     this.#lease = lease;
     this.#options = options;
     this.#stopping = stopping;
+    this.#unmarked = unmarked;
     this.#call = call;
-    this.#resend = new Resend(lease, options, (topic) => this.#lane(topic).circuit);
+    this.#resend = new Resend(lease, options, (topic) => this.#lane(topic));
   }
 
   /** Sets everybody to work who has some. */
@@ -41,7 +52,11 @@ export class Crew {
   }
 
   #lane(topic: string): Lane {
-    const lane = this.#lanes.get(topic) ?? new Lane(topic, this.#lease, this.#options, this.#call);
+    const known = this.#lanes.get(topic);
+    if (known) return known;
+    const unmarked = this.#unmarked.get(topic) ?? new Set<string>();
+    this.#unmarked.set(topic, unmarked);
+    const lane = new Lane(topic, this.#lease, this.#options, unmarked, this.#call);
     this.#lanes.set(topic, lane);
     return lane;
   }

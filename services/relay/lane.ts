@@ -1,4 +1,4 @@
-import type { BulkEntry, DaprPublisher } from '#eventing/dapr-publisher';
+import type { BulkEntry, BulkResult, DaprPublisher } from '#eventing/dapr-publisher';
 import type { Sidecar } from '#eventing/sidecar';
 import type { Log } from '#service/log';
 import { type Backoff, Circuit } from './circuit.ts';
@@ -21,9 +21,15 @@ export interface RelayOptions {
   readonly patience?: Patience;
   /** Milliseconds between two looks into the outbox. */
   readonly poll?: Backoff;
+  /** Passes while this relay's own daprd answers: without it, others had better have the partitions. */
+  readonly ready?: () => Promise<void>;
   /** Milliseconds between two batches of what is sent again. */
   readonly resendPauseMs?: number;
 }
+
+/** How long to wait for one's own daprd before others get the partitions. */
+const UNREACHABLE_MS = 5_000;
+const NONE: ReadonlyMap<string, string> = new Map();
 
 export const entry = ({ id, orderingKey, event }: Message): BulkEntry => ({
   entryId: id,
@@ -40,12 +46,16 @@ export class Lane {
   readonly #onDue: () => void;
   readonly #log: Log;
   readonly #suspects = new Suspects();
-  /** Relayed, and locked by somebody else when they were to be marked. */
-  #unmarked = new Set<string>();
+  readonly #unmarked: Set<string>;
+  #unreachableSince: number | undefined;
 
-  /** @param onDue called when a probe is due */
-  constructor(topic: string, lease: Lease, options: RelayOptions, onDue: () => void) {
+  /**
+   * @param unmarked relayed, and not marked so far, also under earlier leases: they are marked before anything else is done
+   * @param onDue called when a probe is due
+   */
+  constructor(topic: string, lease: Lease, options: RelayOptions, unmarked: Set<string>, onDue: () => void) {
     this.#topic = topic;
+    this.#unmarked = unmarked;
     this.#lease = lease;
     this.circuit = new Circuit(options.backoff);
     this.#options = options;
@@ -90,29 +100,54 @@ export class Lane {
   /** Publishes one wave, learns from what failed and writes that down. */
   async #publish(wave: readonly Message[]): Promise<{ accepted: ReadonlySet<string>; heldBack: number }> {
     const result = await this.#options.publisher.publishBulk(this.#topic, wave.map(entry), this.#lease.lost);
-    const { accepted, failed, outage } = result;
+    const { accepted, failed, malformed } = result;
     const guilty = this.#suspects.judge(accepted, failed.keys());
-    if (outage) {
-      this.#open(outage.kind, outage.message);
+    if (result.outage) {
+      this.learn(wave, result);
       return { accepted, heldBack: 0 };
     }
-    if (accepted.size > 0) this.#options.sidecar?.trust(this.#topic);
-    if (accepted.size > 0 && this.circuit.close()) this.#log.info('publishing works again');
+    for (const id of malformed) guilty.add(id);
     // Refused while others were not, or proven: this message's matter. Else nothing goes through, and no message is touched.
     const own = [...failed].filter(([id]) => accepted.size > 0 || guilty.has(id));
+    this.learn(wave, own.length > 0 ? { accepted, failed: NONE } : result);
     if (own.length > 0) await this.#holdBack(own, guilty);
-    else if (failed.size > 0) this.#open('refused', [...failed.values()][0]!, keysOf(wave));
     return { accepted, heldBack: own.length };
   }
 
-  #open(cause: string, message: string, refusedKeys?: readonly string[]): void {
-    const isNews = this.circuit.open(cause, refusedKeys);
+  /** Learns from what became of messages whether the topic can be published to. */
+  learn(
+    wave: readonly Message[],
+    { accepted, failed, outage }: Pick<BulkResult, 'accepted' | 'failed' | 'outage'>,
+  ): void {
+    if (outage) this.#open(outage.kind, outage.message, wave.length === 1 ? keysOf(wave) : []);
+    else if (accepted.size > 0) this.#close();
+    else if (failed.size > 0) this.#open('refused', [...failed.values()][0]!, keysOf(wave));
+  }
+
+  #close(): void {
+    this.#unreachableSince = undefined;
+    this.#options.sidecar?.trust(this.#topic);
+    if (this.circuit.close()) this.#log.info('publishing works again');
+  }
+
+  #open(cause: string, message: string, keys: readonly string[]): void {
+    const isNews = this.circuit.open(cause, keys);
     setTimeout(this.#onDue, this.circuit.waitMs).unref();
     // What somebody has to set right no restart does; and who does not answer cannot be told to restart.
     if (cause === 'refused' || cause === 'unexpected-answer') void this.#options.sidecar?.suspect(this.#topic, message);
+    else this.#options.sidecar?.trust(this.#topic);
+    this.#giveUpWithout(cause);
     if (!isNews) return;
     const level = cause === 'configuration' ? 'error' : 'warn';
     this.#log[level]({ cause, reason: message }, 'nothing can be published: messages wait, and no attempts are spent');
+  }
+
+  /** Other relays have sidecars of their own. */
+  #giveUpWithout(cause: string): void {
+    const away = cause === 'unreachable' || cause === 'time-out';
+    this.#unreachableSince = away ? (this.#unreachableSince ?? performance.now()) : undefined;
+    if (this.#options.ready && away && performance.now() - this.#unreachableSince! > UNREACHABLE_MS)
+      this.#lease.drop(new Error('The sidecar cannot be reached: others shall have the partitions'));
   }
 
   async #holdBack(failures: [string, string][], guilty: ReadonlySet<string>): Promise<void> {
@@ -123,10 +158,13 @@ export class Lane {
     }
   }
 
+  /** What was accepted stays known until it is marked, whatever becomes of the lease: it need not be sent again for that. */
   async #mark(accepted: Iterable<string>): Promise<readonly number[]> {
-    const ids = [...this.#unmarked, ...accepted];
+    for (const id of accepted) this.#unmarked.add(id);
+    const ids = [...this.#unmarked];
     const { locked, partitions } = await markRelayed(this.#lease, ids, this.#options.resendAfterSeconds);
-    this.#unmarked = new Set(locked);
+    const left = new Set(locked);
+    for (const id of ids) if (!left.has(id)) this.#unmarked.delete(id);
     return partitions;
   }
 }

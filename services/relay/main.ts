@@ -16,14 +16,16 @@ await run('relay', async ({ stack, onShutdown, log }) => {
     silenceMs: config.SILENCE_SECONDS * 1000,
     log,
   });
+  const dapr = daprCheck({ port: config.DAPR_HTTP_PORT });
   const relay = new Relay({
     databaseUrl: config.DATABASE_URL,
     publisher,
     sidecar,
+    ready: dapr,
     resendAfterSeconds: config.RESEND_AFTER_SECONDS,
     log,
   });
-  const health = new Health({ lease: () => relay.check(), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
+  const health = new Health({ lease: () => relay.check(), dapr });
   onShutdown(() => health.drain());
   stack.use(await listen(createProbes(health), { port: config.PORT, host: config.HOST }));
   stack.use(relay.start());

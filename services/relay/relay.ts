@@ -8,6 +8,8 @@ import { Lease } from './lease.ts';
 const POLL = { minMs: 50, maxMs: 1_000 };
 /** Between two attempts to reach the database. */
 const RECONNECT = { minMs: 100, maxMs: 2_000 };
+/** A lease that lasted this long was none of those that end as soon as they are used. */
+const LASTING_MS = 2_000;
 /** The lease is confirmed every 0.3 s; PostgreSQL ends it after 5 s without a sign of us. */
 const STALE_MS = 5_000;
 
@@ -18,6 +20,7 @@ const STALE_MS = 5_000;
 export class Relay implements AsyncDisposable {
   readonly #options: RelayOptions;
   readonly #stopping = new AbortController();
+  readonly #unmarked = new Map<string, Set<string>>();
   #lease: Lease | undefined;
   #life: Promise<void> = Promise.resolve();
 
@@ -44,12 +47,14 @@ export class Relay implements AsyncDisposable {
   async #live(): Promise<void> {
     const { log } = this.#options;
     for (let failures = 0; !this.#stopping.signal.aborted; ) {
+      const since = performance.now();
       try {
-        await this.#work(() => {
-          failures = 0;
-        });
+        await this.#options.ready?.();
+        await this.#work();
       } catch (error) {
-        if (failures === 0) log.warn({ err: error }, 'lost the lease: starting over');
+        // A database that lets us connect and then do nothing is no better than one that does not.
+        if (performance.now() - since > LASTING_MS) failures = 0;
+        if (failures === 0) log.warn({ err: error }, 'has no lease: starting over');
         const pause = Math.min(RECONNECT.maxMs, RECONNECT.minMs * 2 ** failures++);
         await delay(pause, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
       }
@@ -57,15 +62,14 @@ export class Relay implements AsyncDisposable {
   }
 
   /** Works on one lease until it is lost, which throws, or until the relay is stopped. */
-  async #work(connected: () => void): Promise<void> {
+  async #work(): Promise<void> {
     const bell = new Bell();
     const ring = () => bell.ring();
     await using lease = await Lease.open({ ...this.#options, onWork: ring });
     this.#lease = lease;
-    connected();
     this.#stopping.signal.addEventListener('abort', ring, { signal: lease.lost });
     const { minMs, maxMs } = this.#options.poll ?? POLL;
-    const crew = new Crew(lease, this.#options, this.#stopping.signal, ring);
+    const crew = new Crew(lease, this.#options, this.#stopping.signal, this.#unmarked, ring);
     lease.lost.addEventListener('abort', ring, { once: true });
     try {
       for (let pause = minMs; !this.#stopping.signal.aborted; pause = Math.min(maxMs, pause * 2)) {

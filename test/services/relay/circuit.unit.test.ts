@@ -33,6 +33,25 @@ test('probes go round the keys', () => {
   expect(probes).toEqual(['a', 'b', 'c', 'a', 'b', 'c']);
 });
 
+test('probes go round the keys, too, when it is daprd that fails', () => {
+  const { circuit, clock } = open();
+  const probes = Array.from({ length: 4 }, () => {
+    clock.ms += 60_000;
+    const [probe] = circuit.admit(wave);
+    circuit.open('unexpected-answer', [probe!.orderingKey]);
+    return probe!.orderingKey;
+  });
+  expect(probes).toEqual(['a', 'b', 'c', 'a']);
+});
+
+test('once daprd cannot be asked either, the pause holds for every key', () => {
+  const { circuit } = open('a');
+  expect(circuit.admit(wave)).toEqual([message('b')]);
+  circuit.open('time-out', ['b']);
+  expect(circuit.isShut).toBe(true);
+  expect(circuit.admit(wave)).toEqual([]);
+});
+
 test('that a single key was refused keeps no other waiting', () => {
   const { circuit } = open('a');
   expect(circuit.isShut).toBe(false);

@@ -87,7 +87,7 @@ describe('A broker that is down', () => {
     for (const topic of ['lamp-a', 'lamp-b', 'lamp-internal']) await lab.fill(keys(2), 1, topic);
     lab.relay({ sidecar });
     await calls(12);
-    expect(new Set(told)).toEqual(new Set(['lamp-internal']));
+    expect(new Set(told)).toEqual(new Set(['not lamp-a', 'not lamp-b', 'lamp-internal']));
     lab.sink.answer = () => 'accept';
     await lab.relayedAll();
     expect(told).toContain('not lamp-internal');
@@ -125,7 +125,69 @@ test.each([
   },
 );
 
+describe('A database that cannot be written', () => {
+  test('has nothing sent twice that was accepted: it is marked when it can be', async () => {
+    await lab.fill(keys(20), 2);
+    await lab.database.sql('revoke insert on eventing.relayed from lab_relay');
+    lab.relay();
+    await eventually(() =>
+      expect(lab.log.filter(({ msg }) => msg.startsWith('has no lease')).length).toBeGreaterThan(0),
+    );
+    await eventually(async () =>
+      expect(await lab.database.sql(`select from pg_stat_activity where application_name = 'relay'`)).toEqual([]),
+    );
+    await lab.database.sql('grant insert on eventing.relayed to lab_relay');
+    await lab.relayedAll();
+    lab.expectInOrder();
+    expect(lab.sink.arrivals).toHaveLength(40);
+  });
+});
+
+test('a relay without a sidecar leaves the partitions to others, until it has one again', async () => {
+  let away = true;
+  const ready = () => (away ? Promise.reject(new Error('no sidecar')) : Promise.resolve());
+  const lonely = lab.relay({ ready });
+  await lab.fill(keys(40));
+  lab.relay();
+  await lab.relayedAll();
+  await expect(lonely.check()).rejects.toThrow('no lease');
+  away = false;
+  await eventually(() => lonely.check());
+});
+
+test('a relay that loses its sidecar gives its partitions away', async () => {
+  let away = false;
+  const ready = () => (away ? Promise.reject(new Error('no sidecar')) : Promise.resolve());
+  lab.sink.answer = () => 'reset';
+  const lonely = lab.relay({ ready });
+  await eventually(() => lonely.check());
+  away = true;
+  await lab.fill(keys(40));
+  await eventually(async () => {
+    await lab.wake();
+    await expect(lonely.check()).rejects.toThrow('no lease');
+  });
+}, 20_000);
+
 describe('A message that cannot be published', () => {
+  test('because daprd fails at it keeps none waiting of another key, each of which is tried in its turn', async () => {
+    const [bad] = await lab.fill(['bad']);
+    lab.sink.answer = (_, entries) =>
+      entries.some(({ entryId }) => entryId === bad) ? { status: 502, body: 'panic' } : 'accept';
+    await lab.fill(keys(5), 2);
+    lab.relay();
+    await eventually(async () => expect(await lab.count('outbox')).toBe(1), { timeoutMs: 20_000 });
+    expect(lab.sink.arrivals).toHaveLength(10);
+  }, 30_000);
+
+  test('because it is no CloudEvent is parked without a witness', async () => {
+    await lab.database.sql(
+      `insert into eventing.outbox (id, event_id, channel, topic, ordering_key, envelope) values (gen_random_uuid(), gen_random_uuid(), 'internal', 'lamp-quiet', 'k', '[]')`,
+    );
+    lab.relay();
+    await eventually(async () => expect(await lab.count('outbox', 'parked_at is not null and attempts = 5')).toBe(1));
+  });
+
   test('is tried five times and more, parked with its key, and told at error; all others go their way', async () => {
     const [poison] = await lab.fill(['bad'], 3);
     await lab.fill(keys(30), 20);

@@ -77,7 +77,7 @@ test('a connection that is cut costs a repeat at most', async () => {
   await lab.database.sql(
     `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'relay' and datname = current_database()`,
   );
-  await eventually(() => expect(lab.complaints()).toContain('lost the lease: starting over'));
+  await eventually(() => expect(lab.complaints()).toContain('has no lease: starting over'));
   await lab.relayedAll();
   lab.expectInOrder();
   expect(lab.sink.arrivals.length).toBeLessThanOrEqual(1600 + 40);
@@ -156,7 +156,7 @@ describe('Of two relay processes', () => {
     expectInOrder();
     const seen = sinks[0]!.arrivals.length;
     processes[0]!.signal('SIGCONT');
-    await eventually(() => expect(processes[0]!.said(/lost the lease/)).toBe(true));
+    await eventually(() => expect(processes[0]!.said(/has no lease/)).toBe(true));
     await shared(16, 16);
     const late = sinks[0]!.arrivals.slice(seen);
     expect(new Set(late.map(({ key }) => key)).size).toBe(late.length);

@@ -115,3 +115,30 @@ test('two relays send again only what is theirs', async () => {
   await eventually(async () => expect(await lab.count('relayed', 'sends = 2')).toBe(29), { timeoutMs: 15_000 });
   expect(lab.sink.arrivals).toHaveLength(30 + 29);
 });
+
+test('what is sent again finds out, where nothing else waits, that publishing works again', async () => {
+  const [lost] = await lab.fill(['lost']);
+  lab.relay();
+  await lab.relayedAll();
+  lab.sink.answer = () => 'reset';
+  const [uncertain] = await lab.fill(['uncertain']);
+  await eventually(() => expect(lab.complaints().length).toBeGreaterThan(0));
+  // The broker had it all the same: the recorder takes it out of the outbox, and nothing is left to probe with.
+  await lab.database.sql('delete from eventing.outbox where id = $1', [uncertain]);
+  await relayed([lost!], 301);
+  lab.sink.answer = () => 'accept';
+  await eventually(() => expect(sends(lost!)).toBe(2));
+});
+
+test('what cannot be sent again is an outage too: it is told, and waited for', async () => {
+  const [lost] = await lab.fill(['lost']);
+  lab.relay();
+  await lab.relayedAll();
+  lab.sink.answer = () => 'reset';
+  await relayed([lost!], 301);
+  await eventually(() =>
+    expect(lab.complaints()).toContain('nothing can be published: messages wait, and no attempts are spent'),
+  );
+  lab.sink.answer = () => 'accept';
+  await eventually(() => expect(sends(lost!)).toBe(2));
+});
