@@ -28,13 +28,16 @@ const LONGEST_PAUSE = 60;
  */
 export class Sidecar {
   readonly #options: SidecarOptions;
+  readonly #now: () => number;
   /** By topic: since when it is dead although the broker is there, and when that was found last. */
   readonly #suspected = new Map<string, { since: number; last: number }>();
   #restartedAt = Number.NEGATIVE_INFINITY;
   #pause = 1;
 
-  constructor(options: SidecarOptions) {
+  /** @param now in milliseconds, of a clock that is never set */
+  constructor(options: SidecarOptions, now: () => number = () => performance.now()) {
     this.#options = options;
+    this.#now = now;
   }
 
   /**
@@ -47,7 +50,7 @@ export class Sidecar {
       this.trust(topic);
       return false;
     }
-    const now = performance.now();
+    const now = this.#now();
     const { silenceMs, log } = this.#options;
     const known = this.#suspected.get(topic);
     // What was suspected once and long ago says nothing about the time in between.

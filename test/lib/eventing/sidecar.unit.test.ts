@@ -43,8 +43,12 @@ const hangsUp = (socket: Socket) => void socket.once('data', () => socket.end())
 const frozen = () => undefined;
 
 function sidecar(port: number, ...brokers: number[]): Sidecar {
+  return sidecarAt(() => performance.now(), port, ...brokers);
+}
+
+function sidecarAt(now: () => number, port: number, ...brokers: number[]): Sidecar {
   const at = (it: number) => ({ host: '127.0.0.1', port: it });
-  return new Sidecar({ port, apiToken: 'a-token-of-daprd', brokers: brokers.map(at), silenceMs: SILENCE_MS, log });
+  return new Sidecar({ port, apiToken: 'a-token-of-daprd', brokers: brokers.map(at), silenceMs: SILENCE_MS, log }, now);
 }
 
 /** Suspects a topic until daprd is restarted; answers how long it took, in silences. */
@@ -91,6 +95,17 @@ test('a topic that is heard again in between is not suspected any more', async (
   expect(it.suspects('topic')).toBe(true);
   it.trust('topic');
   expect(it.suspects('topic')).toBe(false);
+});
+
+test('two suspicions far apart are two, not one that lasted', async () => {
+  const daprd = await startDaprd();
+  let now = 0;
+  const it = sidecarAt(() => now, daprd.port, await broker(greets));
+  await it.suspect('topic', 'it is silent');
+  now += 60_000;
+  expect(await it.suspect('topic', 'it is silent')).toBe(false);
+  now += SILENCE_MS;
+  expect(await it.suspect('topic', 'it is silent')).toBe(true);
 });
 
 test('restarts that do not help come ever more seldom, whichever topic is dead', async () => {
