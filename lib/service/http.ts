@@ -8,6 +8,7 @@ import { type Authenticate, authorize, requesterOf } from './authentication.ts';
 import { readJson } from './body.ts';
 import { addDocsPage } from './docs-page.ts';
 import { DependencyUnavailable, DomainError } from './errors.ts';
+import { addEventsPage } from './events-page.ts';
 import { addProbes, type Health } from './health.ts';
 import { IDEMPOTENCY_KEY, type Idempotency, type SentAnswer } from './idempotency.ts';
 import type { Log } from './log.ts';
@@ -28,6 +29,8 @@ export interface ApiOptions {
   readonly orm: { readonly em: { fork(): unknown } };
   readonly authenticate: Authenticate;
   readonly health: Health;
+  /** What the system says to others, as an AsyncAPI document. */
+  readonly events?: object;
   /** For routes that take an `Idempotency-Key`. */
   readonly idempotency?: Idempotency;
   /** Comes before the routes: the event subscriptions. */
@@ -59,6 +62,7 @@ function createRouter(options: Omit<ApiOptions, 'log' | 'before' | 'trustProxy'>
     ctx.body = document;
   });
   addDocsPage(router, options.title);
+  if (options.events) addEventsPage(router, options.events);
   addProbes(router, options.health);
   return router;
 }
