@@ -30,6 +30,7 @@ export interface Somebody {
 
 export interface MemberApi extends AsyncDisposable {
   readonly system: MemberSystem;
+  readonly url: string;
   /** What it logged, as it was written. */
   log(): string;
   /** @param body an object is sent as JSON, text as it is */
@@ -81,6 +82,7 @@ export async function startMemberApi(): Promise<MemberApi> {
   };
   return {
     system,
+    url,
     call,
     log: () => logged,
     async somebody(deviceId = 'a phone') {
