@@ -30,7 +30,7 @@ export const settings = {
   OPERATOR_TOKEN,
   TRUST_PROXY: {
     schema: z.enum(['true', 'false']).transform((value) => value === 'true'),
-    doc: "whether a caller's address is the last one in X-Forwarded-For: only behind a proxy that sets it",
+    doc: "whether a caller's address is the last one in X-Forwarded-For: only behind a proxy that sets it, and always there, since to the limits of wrong passwords all who come through it are one address else",
     default: 'false',
   },
   READER_TOKENS: {
