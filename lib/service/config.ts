@@ -140,3 +140,12 @@ export const common = {
   },
   OPERATOR_TOKEN: { schema: token, doc: 'bearer credential of operators', secret: true },
 } as const satisfies Settings;
+
+/** Settings of every process that hears topics, beside those of its own. */
+export const hearing = {
+  DAPR_HTTP_PORT: common.DAPR_HTTP_PORT,
+  DAPR_API_TOKEN: common.DAPR_API_TOKEN,
+  APP_API_TOKEN: common.APP_API_TOKEN,
+  BROKER_ADDRESS: common.BROKER_ADDRESS,
+  SILENCE_SECONDS: common.SILENCE_SECONDS,
+} as const satisfies Settings;

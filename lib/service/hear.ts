@@ -5,7 +5,7 @@ import { Hearing } from '#eventing/hearing';
 import { Inbox } from '#eventing/inbox';
 import { keepUnreadable } from '#eventing/kept-deliveries';
 import { Sidecar } from '#eventing/sidecar';
-import type { Config, common } from './config.ts';
+import type { Config, hearing } from './config.ts';
 import type { Life } from './run.ts';
 
 export interface HearOptions extends Pick<Life, 'stack' | 'log'> {
@@ -13,10 +13,7 @@ export interface HearOptions extends Pick<Life, 'stack' | 'log'> {
   readonly appId: string;
   /** By topic, who in this process hears it. */
   readonly topics: Readonly<Record<string, Subscriber>>;
-  readonly config: Pick<
-    Config<typeof common>,
-    'DAPR_HTTP_PORT' | 'DAPR_API_TOKEN' | 'APP_API_TOKEN' | 'BROKER_ADDRESS' | 'SILENCE_SECONDS'
-  >;
+  readonly config: Config<typeof hearing>;
 }
 
 /**
@@ -35,13 +32,13 @@ export function hear({ stack, log, orm, appId, topics, config }: HearOptions): M
     silenceMs,
     log,
   });
-  const hearing = stack.use(new Hearing({ orm, appId, topics, sidecar, silenceMs, log }).start());
+  const ears = stack.use(new Hearing({ orm, appId, topics, sidecar, silenceMs, log }).start());
   return daprSubscriptions({
     appId,
     appToken: config.APP_API_TOKEN,
     topics,
     inbox,
-    heard: (topic) => hearing.heard(topic),
+    heard: (topic) => ears.heard(topic),
     keepUnreadable: (raw, error) => keepUnreadable(orm, appId, raw, error),
     log,
   });

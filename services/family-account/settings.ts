@@ -1,30 +1,14 @@
 import { z } from 'zod';
-import { common, type Settings, token } from '#service/config';
+import { common, hearing, type Settings, token } from '#service/config';
 
-const {
-  PORT,
-  HOST,
-  DATABASE_URL,
-  DAPR_HTTP_PORT,
-  DAPR_API_TOKEN,
-  APP_API_TOKEN,
-  BROKER_ADDRESS,
-  SILENCE_SECONDS,
-  LOG_LEVEL,
-  MASTER_KEY,
-  OPERATOR_TOKEN,
-} = common;
+const { PORT, HOST, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
 
 /** The environment of the family-account service. */
 export const settings = {
   PORT: { ...PORT, default: '8081' },
   HOST,
   DATABASE_URL,
-  DAPR_HTTP_PORT,
-  DAPR_API_TOKEN,
-  APP_API_TOKEN,
-  BROKER_ADDRESS,
-  SILENCE_SECONDS,
+  ...hearing,
   LOG_LEVEL,
   MASTER_KEY: {
     ...MASTER_KEY,

@@ -1,9 +1,7 @@
 import { z } from 'zod';
-import { common, type Settings, token, url } from '#service/config';
+import { common, hearing, type Settings, token, url } from '#service/config';
 
-const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, DAPR_API_TOKEN, APP_API_TOKEN, BROKER_ADDRESS, SILENCE_SECONDS } =
-  common;
-const { LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
 
 /** `name=token,name=token` to a map of tokens by name. */
 const readerTokens: z.ZodType<ReadonlyMap<string, string>, string> = z
@@ -52,11 +50,7 @@ export const workerSettings = {
   PORT,
   HOST,
   DATABASE_URL,
-  DAPR_HTTP_PORT,
-  DAPR_API_TOKEN,
-  APP_API_TOKEN,
-  BROKER_ADDRESS,
-  SILENCE_SECONDS,
+  ...hearing,
   LOG_LEVEL,
   MASTER_KEY,
 } as const satisfies Settings;

@@ -8,17 +8,11 @@ import { listen } from '#service/run';
 import { memberApi } from '../../../../services/member/api.ts';
 import { identityHasher } from '../../../../services/member/identities.ts';
 import { LogInLimits } from '../../../../services/member/log-in-limits.ts';
+import { type Call, caller } from '../../../support/call.ts';
 import { aPerson, type MemberSystem, masterKey, openMemberSystem, PASSWORD } from '../support.ts';
 
 export const OPERATOR = 'operator-token-0123456789';
 export const READER = 'reader-token-0123456789';
-
-export interface Answer {
-  readonly status: number;
-  readonly headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
-  readonly body: any;
-}
 
 /** Somebody who has registered and logged in. */
 export interface Somebody {
@@ -33,8 +27,7 @@ export interface MemberApi extends AsyncDisposable {
   readonly url: string;
   /** What it logged, as it was written. */
   log(): string;
-  /** @param body an object is sent as JSON, text as it is */
-  call(method: string, path: string, options?: { token?: string; body?: unknown; key?: string }): Promise<Answer>;
+  readonly call: Call;
   somebody(deviceId?: string): Promise<Somebody>;
 }
 
@@ -67,19 +60,7 @@ export async function startMemberApi(): Promise<MemberApi> {
   });
   const server = await listen(app, { port: 0, host: '127.0.0.1' });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const call: MemberApi['call'] = async (method, path, { token, body, key } = {}) => {
-    const response = await fetch(url + path, {
-      method,
-      headers: {
-        ...(key && { 'idempotency-key': key }),
-        ...(token && { authorization: `Bearer ${token}` }),
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-      },
-      body: typeof body === 'object' ? JSON.stringify(body) : (body as string | undefined),
-    });
-    const text = await response.text();
-    return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) };
-  };
+  const call = caller(url);
   return {
     system,
     url,
@@ -99,5 +80,4 @@ export async function startMemberApi(): Promise<MemberApi> {
   };
 }
 
-/** What an answer matches that is the problem `slug`. */
-export const problem = (slug: string, status: number) => ({ status, body: expect.objectContaining({ slug, status }) });
+export { problem } from '../../../support/call.ts';

@@ -1,0 +1,33 @@
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
+  readonly body: any;
+}
+
+/** @param body an object is sent as JSON, text as it is; `key` as the `Idempotency-Key` */
+export type Call = (
+  method: string,
+  path: string,
+  options?: { token?: string; body?: unknown; key?: string },
+) => Promise<Answer>;
+
+/** Asks an API over real HTTP. */
+export function caller(url: string): Call {
+  return async (method, path, { token, body, key } = {}) => {
+    const response = await fetch(url + path, {
+      method,
+      headers: {
+        ...(key && { 'idempotency-key': key }),
+        ...(token && { authorization: `Bearer ${token}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      body: typeof body === 'object' ? JSON.stringify(body) : (body as string | undefined),
+    });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) };
+  };
+}
+
+/** What an answer matches that is the problem `slug`. */
+export const problem = (slug: string, status: number) => ({ status, body: expect.objectContaining({ slug, status }) });
