@@ -6,7 +6,7 @@ import { Lease } from './lease.ts';
 
 /** Between two looks into the outbox: the longer, the longer it was empty. Services ring as well; a ring that is lost costs this much. */
 const POLL = { minMs: 50, maxMs: 1_000 };
-/** Between two attempts to reach the database. */
+/** Between two attempts to reach the database, or the sidecar. */
 const RECONNECT = { minMs: 100, maxMs: 2_000 };
 /** A lease that lasted this long was none of those that end as soon as they are used. */
 const LASTING_MS = 2_000;
@@ -46,19 +46,36 @@ export class Relay implements AsyncDisposable {
 
   async #live(): Promise<void> {
     const { log } = this.#options;
-    for (let failures = 0; !this.#stopping.signal.aborted; ) {
+    for (let failures = 0; ; ) {
+      await this.#sidecar();
+      if (this.#stopping.signal.aborted) return;
       const since = performance.now();
       try {
-        await this.#options.ready?.();
         await this.#work();
       } catch (error) {
         // A database that lets us connect and then do nothing is no better than one that does not.
         if (performance.now() - since > LASTING_MS) failures = 0;
         if (failures === 0) log.warn({ err: error }, 'has no lease: starting over');
-        const pause = Math.min(RECONNECT.maxMs, RECONNECT.minMs * 2 ** failures++);
-        await delay(pause, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+        await this.#pause(Math.min(RECONNECT.maxMs, RECONNECT.minMs * 2 ** failures++));
       }
     }
+  }
+
+  /** Waits for this relay's own daprd, which often starts later, or until the relay is stopped. */
+  async #sidecar(): Promise<void> {
+    const { ready, log } = this.#options;
+    for (let failures = 0; !this.#stopping.signal.aborted; failures++) {
+      try {
+        return await ready?.();
+      } catch (error) {
+        if (failures === 0) log.info({ err: error }, 'waits for its sidecar');
+        await this.#pause(Math.min(RECONNECT.maxMs, RECONNECT.minMs * 2 ** failures));
+      }
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
   }
 
   /** Works on one lease until it is lost, which throws, or until the relay is stopped. */

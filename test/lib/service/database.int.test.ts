@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { Migration } from '@mikro-orm/migrations';
 import { defineEntity, type MikroORM, p } from '@mikro-orm/postgresql';
 import { connect, migrate } from '#service/database';
@@ -64,6 +65,21 @@ test('connections that break within transactions come back to the pool, however 
     });
   for (let i = 0; i < 4; i++) expect(await problemOf(broken())).toEqual([503, 'database-unavailable', '5']);
   await expect(orm.em.fork().execute('select 1 as one')).resolves.toEqual([{ one: 1 }]);
+});
+
+test('closing does not wait for a connection that is ready only then', async () => {
+  for (let turns = 0; turns < 12; turns++) {
+    const orm = await connect({ url: database.urls.app });
+    const asked = Array.from({ length: 4 }, () =>
+      orm.em
+        .getConnection()
+        .execute('select 1')
+        .catch(() => undefined),
+    );
+    for (let turn = 0; turn < turns; turn++) await setImmediate();
+    await orm.close(true);
+    await Promise.all(asked);
+  }
 });
 
 test('a connection that breaks under a query outside a transaction is an outage, and the next query works', async () => {
