@@ -141,9 +141,10 @@ async function keepEarly(
 ): Promise<void> {
   await execute(
     em,
-    `insert into eventing.kept_delivery (consumer, event_id, stream, aggregate_id, sequence, event_type, state, envelope, next_attempt_at)
+    `insert into eventing.kept_delivery as k (consumer, event_id, stream, aggregate_id, sequence, event_type, state, envelope, next_attempt_at)
      values (?, ?, ?, ?, ?, ?, 'early', ?::json, case when ? then clock_timestamp() end)
-     on conflict (consumer, event_id) do update set state = excluded.state, next_attempt_at = excluded.next_attempt_at`,
+     on conflict (consumer, event_id) do update set state = excluded.state, next_attempt_at = excluded.next_attempt_at
+       where k.state <> 'discarded'`,
     [
       consumer.name,
       event.eventId,

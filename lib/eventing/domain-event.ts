@@ -56,8 +56,18 @@ export function defineEvents<const D extends Record<string, EventDefinition>>(
 // Not a field of the entity: the ORM builds entities it loads without running constructors or field initialisers.
 const pending = new WeakMap<object, DomainEvent[]>();
 
+// Counts what is raised: facts of before and after a moment can be told apart.
+let raised = 0;
+const places = new WeakMap<DomainEvent, number>();
+
+/** A moment, to ask `wasRaisedBefore` about. */
+export const momentOfRaising = (): number => raised;
+export const wasRaisedBefore = (event: DomainEvent, moment: number): boolean => places.get(event)! <= moment;
+
 /** Remembers a fact that `entity` states about itself. The next flush that sees the entity stores it, in the same transaction. */
 export function raise(entity: object, event: DomainEvent): void {
+  raised += 1;
+  places.set(event, raised);
   const events = pending.get(entity);
   if (events) events.push(event);
   else pending.set(entity, [event]);
@@ -77,5 +87,5 @@ export function takeRaised(entity: object): readonly DomainEvent[] {
 
 /** Gives facts that were taken back to their entity, before any that it has raised since. For the flush only. */
 export function giveBack(entity: object, events: readonly DomainEvent[]): void {
-  pending.set(entity, [...events, ...raisedBy(entity)]);
+  if (events.length > 0) pending.set(entity, [...events, ...raisedBy(entity)]);
 }

@@ -1,8 +1,8 @@
-import type { EventSubscriber, FlushEventArgs, TransactionEventArgs } from '@mikro-orm/core';
+import type { EventArgs, EventSubscriber, FlushEventArgs, TransactionEventArgs } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
 import { type Envelope, envelope, SEQUENCE_DIGITS, type System, sourceOf, topicOf } from './cloud-event.ts';
-import { type DomainEvent, giveBack, takeRaised } from './domain-event.ts';
+import { type DomainEvent, giveBack, momentOfRaising, takeRaised, wasRaisedBefore } from './domain-event.ts';
 import { encryptValue, type Keyring } from './keyring.ts';
 import { takeWroteOutbox, wroteOutbox } from './outbox.ts';
 import { provenance } from './provenance.ts';
@@ -30,9 +30,11 @@ export interface EventStoreOptions {
  */
 export class EventStore implements EventSubscriber {
   readonly #options: EventStoreOptions;
-  readonly #collected = new WeakMap<object, readonly Batch[]>();
+  readonly #collected = new WeakMap<object, readonly Stated[]>();
   /** Of a savepoint, the transaction or savepoint around it. */
   readonly #around = new WeakMap<object, object | undefined>();
+  /** By entity manager: when its transaction or savepoint began, in facts raised. */
+  readonly #began = new WeakMap<object, number>();
 
   constructor(options: EventStoreOptions) {
     this.#options = options;
@@ -40,6 +42,7 @@ export class EventStore implements EventSubscriber {
 
   beforeTransactionStart({ em, transaction: around }: TransactionEventArgs): void {
     this.#around.set(em, around);
+    this.#began.set(em, momentOfRaising());
   }
 
   afterTransactionStart({ em, transaction }: TransactionEventArgs): void {
@@ -49,9 +52,29 @@ export class EventStore implements EventSubscriber {
   /** After the change sets are computed: then entities are known, too, that only others refer to. */
   onFlush({ em, uow }: FlushEventArgs): void {
     const entities = new Set<object>([...uow.getIdentityMap(), ...uow.getPersistStack(), ...uow.getRemoveStack()]);
-    const raised = [...entities].map((entity) => ({ entity, events: takeRaised(entity) }));
+    const changed = new Set<object>(uow.getChangeSets().map(({ entity }) => entity));
+    const raised = [...entities].map((entity): Stated => {
+      return { entity, events: takeRaised(entity), state: changed.has(entity) ? 'changed' : 'unchanged' };
+    });
     const stated = raised.filter(({ events }) => events.length > 0);
-    if (stated.length > 0) this.#collected.set(em, [...this.#of(em), { stated, flushed: false }]);
+    if (stated.length > 0) this.#collected.set(em, [...this.#of(em), ...stated]);
+  }
+
+  afterCreate({ em, entity }: EventArgs<object>): void {
+    this.#isFlushed(em, entity);
+  }
+
+  afterUpdate({ em, entity }: EventArgs<object>): void {
+    this.#isFlushed(em, entity);
+  }
+
+  afterDelete({ em, entity }: EventArgs<object>): void {
+    this.#isFlushed(em, entity);
+  }
+
+  /** From now on the unit of work takes the entity for stored, and never writes it again, even if this is rolled back. */
+  #isFlushed(em: object, entity: object): void {
+    for (const it of this.#of(em)) if (it.entity === entity) it.state = 'flushed';
   }
 
   async beforeTransactionCommit({ em }: TransactionEventArgs): Promise<void> {
@@ -61,11 +84,11 @@ export class EventStore implements EventSubscriber {
 
   /** A flush without a column change opens no transaction: facts that it found get one of their own. */
   async afterFlush({ em }: FlushEventArgs): Promise<void> {
-    const batches = this.#of(em);
-    for (const batch of batches) batch.flushed = true;
-    if (em.isInTransaction() || batches.length === 0) return;
+    const stated = this.#of(em);
+    for (const it of stated) it.state = 'flushed';
+    if (em.isInTransaction() || stated.length === 0) return;
     this.#collected.delete(em);
-    await em.transactional((tx) => void this.#collected.set(tx, batches), { clear: true });
+    await em.transactional((tx) => void this.#collected.set(tx, stated), { clear: true });
   }
 
   /** A savepoint that is released is not a commit yet: what it wrote is its surroundings' to tell the relay. */
@@ -77,31 +100,40 @@ export class EventStore implements EventSubscriber {
   }
 
   /**
-   * The facts of what was flushed and rolled back are void. A flush that failed has written nothing, and its entities are still as changed
-   * as before: with their facts, so that neither is ever stored without the other.
+   * A fact goes the way of what it is about. What was flushed and is rolled back is void. What was still to be written when the flush failed
+   * is still changed in memory, and the next flush writes it: its facts go back to it. A fact without a change goes back if it was stated
+   * before all this began.
    */
   afterTransactionRollback({ em, transaction }: TransactionEventArgs): void {
-    for (const { stated, flushed } of this.#of(em))
-      if (!flushed) for (const { entity, events } of stated) giveBack(entity, events);
+    const began = this.#began.get(em) ?? 0;
+    for (const { entity, events, state } of this.#of(em)) {
+      if (state === 'changed') giveBack(entity, events);
+      if (state === 'unchanged')
+        giveBack(
+          entity,
+          events.filter((event) => wasRaisedBefore(event, began)),
+        );
+    }
     this.#collected.delete(em);
     takeWroteOutbox(transaction);
   }
 
-  #of(em: object): readonly Batch[] {
+  #of(em: object): readonly Stated[] {
     return this.#collected.get(em) ?? [];
   }
 
   #take(em: object): DomainEvent[] {
-    const batches = this.#of(em);
+    const stated = this.#of(em);
     this.#collected.delete(em);
-    return batches.flatMap(({ stated }) => stated.flatMap(({ events }) => events));
+    return stated.flatMap(({ events }) => events);
   }
 }
 
-/** What the entities of one flush have stated. */
-interface Batch {
-  readonly stated: readonly { readonly entity: object; readonly events: readonly DomainEvent[] }[];
-  flushed: boolean;
+/** What an entity has stated, and how far the flush that found it has come with the entity. */
+interface Stated {
+  readonly entity: object;
+  readonly events: readonly DomainEvent[];
+  state: 'unchanged' | 'changed' | 'flushed';
 }
 
 interface NewFact {

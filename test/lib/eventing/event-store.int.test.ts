@@ -1,3 +1,4 @@
+import { v7 as uuid } from 'uuid';
 import { withProvenance } from '#eventing/provenance';
 import { type Lab, Lamp, openLab } from './lab.ts';
 
@@ -110,6 +111,38 @@ describe('A fact exists if and only if its transaction committed (P1)', () => {
       true,
       ['1 lamp.installed', '2 lamp.switched-on', '3 lamp.inspected'],
     ]);
+  });
+
+  test('of a flush that got half-way in a savepoint, each fact is stored exactly if its entity is', async () => {
+    const lamp = await installed();
+    const unsaved = Lamp.install('not flushed');
+    await lab.orm.em.fork().transactional(async (em) => {
+      const changed = await em.findOneOrFail(Lamp, lamp.id);
+      em.persist(unsaved);
+      changed.spare = em.getReference(Lamp, uuid());
+      // The new one is inserted, then the changed one is refused: there is no such spare.
+      await expect(em.transactional((inner) => inner.flush())).rejects.toThrow(/foreign key/);
+      changed.spare = null;
+    });
+    const stored = await lab.orm.em.fork().findOne(Lamp, unsaved.id);
+    expect(await typesOf(unsaved)).toEqual(stored ? ['1 lamp.installed'] : []);
+  });
+
+  test('a fact that was stated in a savepoint is void with it, and one that was stated before is not', async () => {
+    const [before, inside, twin] = [await installed(), await installed(), await installed()];
+    await lab.orm.em.fork().transactional(async (em) => {
+      const [one, other] = [await em.findOneOrFail(Lamp, before.id), await em.findOneOrFail(Lamp, inside.id)];
+      one.inspect();
+      const refused = em.transactional(async (inner) => {
+        other.inspect();
+        const again = Lamp.install('hall');
+        again.id = twin.id;
+        inner.persist(again);
+      });
+      await expect(refused).rejects.toThrow(/duplicate key/);
+    });
+    expect(await typesOf(before)).toEqual(['1 lamp.installed', '2 lamp.inspected']);
+    expect(await typesOf(inside)).toEqual(['1 lamp.installed']);
   });
 
   test('a flush that is refused and repeated stores each fact once', async () => {
