@@ -76,7 +76,7 @@ export class Sidecar {
     this.#suspected.delete(topic);
   }
 
-  /** https://docs.dapr.io/reference/api/health_api and `POST /v1.0/shutdown`: a graceful one. */
+  /** Graceful: what daprd offers to jobs that are done. https://docs.dapr.io/operations/hosting/kubernetes/kubernetes-job/ */
   async #shutDown(): Promise<void> {
     const { port, apiToken } = this.#options;
     const { statusCode, body } = await request(`http://127.0.0.1:${port}/v1.0/shutdown`, {

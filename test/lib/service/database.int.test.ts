@@ -70,15 +70,14 @@ test('connections that break within transactions come back to the pool, however 
 test('closing does not wait for a connection that is ready only then', async () => {
   for (let turns = 0; turns < 12; turns++) {
     const orm = await connect({ url: database.urls.app });
-    const asked = Array.from({ length: 4 }, () =>
+    for (let i = 0; i < 4; i++) {
       orm.em
         .getConnection()
         .execute('select 1')
-        .catch(() => undefined),
-    );
+        .catch(() => undefined);
+    }
     for (let turn = 0; turn < turns; turn++) await setImmediate();
     await orm.close(true);
-    await Promise.all(asked);
   }
 });
 
