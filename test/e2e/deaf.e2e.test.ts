@@ -5,7 +5,7 @@ import { invariants } from './invariants.ts';
 
 let stack: TestStack;
 beforeAll(async () => {
-  stack = await startStackWith({ SILENCE_SECONDS: '2', RESEND_AFTER_SECONDS: '8' });
+  stack = await startStackWith({ env: { SILENCE_SECONDS: '2', RESEND_AFTER_SECONDS: '8' } });
 }, 130_000);
 afterAll(() => stack?.[Symbol.asyncDispose](), 60_000);
 

@@ -13,7 +13,7 @@ let running: Running;
 let database: Client;
 let superuserUrl: string;
 beforeAll(async () => {
-  stack = await startStackWith({ RESEND_AFTER_SECONDS: '5' });
+  stack = await startStackWith({ env: { RESEND_AFTER_SECONDS: '5' } });
   running = await stack.running();
   superuserUrl = Object.assign(new URL(running.databases.superuser), { pathname: '/member' }).href;
   await connectToDatabase();

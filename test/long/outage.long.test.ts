@@ -10,7 +10,7 @@ import { startStackWith } from '../support/stack.ts';
 const OUTAGE_MS = 150_000;
 
 test('a broker that is away for longer than its clients have patience costs no event, no attempt, no dead letter and no API error', async () => {
-  await using stack = await startStackWith({ SILENCE_SECONDS: '10' });
+  await using stack = await startStackWith({ env: { SILENCE_SECONDS: '10' } });
   const { supervisor, processes, memberUrl } = await stack.running();
   // Nobody starts the broker again, as long as whoever would is frozen.
   process.kill(supervisor.pid, 'SIGSTOP');

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { type Running, readRunning } from '../../local/running.ts';
 import { eventually } from './eventually.ts';
 
-const root = join(import.meta.dirname, '../..');
+/** This project's folder. */
+export const root = join(import.meta.dirname, '../..');
 
 export interface TestStack extends AsyncDisposable {
   readonly dataDir: string;
@@ -24,10 +25,13 @@ export async function startStack(...flags: string[]): Promise<TestStack> {
   return startStackWith({}, ...flags);
 }
 
-/** The same, with more in its environment. */
-export async function startStackWith(env: Record<string, string>, ...flags: string[]): Promise<TestStack> {
+/** The same, with more in its environment, or from another tree than this one. */
+export async function startStackWith(
+  { env = {}, tree = root }: { env?: Record<string, string>; tree?: string },
+  ...flags: string[]
+): Promise<TestStack> {
   const dataDir = await mkdtemp(join(tmpdir(), 'member-system-e2e-'));
-  const runner = node(['local/main.ts', '--no-story', '--data', dataDir, ...flags], env);
+  const runner = node(tree, ['local/main.ts', '--no-story', '--data', dataDir, ...flags], env);
   const printed = collect(runner);
   const exited = new Promise<number>((resolve) => runner.once('exit', (code) => resolve(code ?? -1)));
   let over = false;
@@ -57,7 +61,7 @@ export async function startStackWith(env: Record<string, string>, ...flags: stri
     output: printed,
     interrupt,
     async script(name, ...args) {
-      const child = node([`local/${name}`, ...args, '--data', dataDir]);
+      const child = node(tree, [`local/${name}`, ...args, '--data', dataDir]);
       const output = collect(child);
       const code = await new Promise<number>((resolve) => child.once('exit', (status) => resolve(status ?? -1)));
       return { code, output: output() };
@@ -71,9 +75,9 @@ export async function logOf(stack: TestStack, name: string): Promise<string> {
   return readFile(join(stack.dataDir, 'logs', `${name}.log`), 'utf8');
 }
 
-function node(args: string[], env: Record<string, string> = {}): ChildProcess {
+function node(cwd: string, args: string[], env: Record<string, string> = {}): ChildProcess {
   return spawn(process.execPath, args, {
-    cwd: root,
+    cwd,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
