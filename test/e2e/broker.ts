@@ -30,6 +30,21 @@ export function eraseConsumers(brokerUrl: string): Promise<void> {
   });
 }
 
+/** Every message that the broker has, of each topic in the order in which it took them. */
+export function messagesOf(brokerUrl: string): Promise<{ topic: string; body: string }[]> {
+  return atBroker(brokerUrl, async ({ streams }) => {
+    const all: { topic: string; body: string }[] = [];
+    for await (const { config, state } of streams.list()) {
+      if (state.messages === 0) continue;
+      for (let seq = state.first_seq; seq <= state.last_seq; seq++) {
+        const message = await streams.getMessage(config.name, { seq });
+        if (message) all.push({ topic: config.name, body: message.string() });
+      }
+    }
+    return all;
+  });
+}
+
 /** Publishes a body past Dapr, as whoever has the broker's credentials can. */
 export function publishRaw(brokerUrl: string, topic: string, body: string): Promise<unknown> {
   return atBroker(brokerUrl, (_, connection) => jetstream(connection).publish(topic, body));

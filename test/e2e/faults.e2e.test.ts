@@ -4,7 +4,7 @@ import { Api, ApiError } from '../../local/api.ts';
 import type { Running } from '../../local/running.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStackWith, type TestStack } from '../support/stack.ts';
-import { publishRaw } from './broker.ts';
+import { messagesOf, publishRaw } from './broker.ts';
 import { closeGate } from './gate.ts';
 import { deliveries, invariants } from './invariants.ts';
 
@@ -169,6 +169,64 @@ test('PostgreSQL restarts under load: callers get 503 while it is gone, nothing 
   const { postgres: _, ...after } = (await stack.running()).processes;
   for (const [name, { pid }] of Object.entries(after)) expect([name, pid]).toEqual([name, before[name]!.pid]);
 }, 90_000);
+
+test('the broker and the sidecars are killed under load: all arrive, in each member’s order, and each effect is there once', async () => {
+  const sessions: number[] = [];
+  let busy = true;
+  const load = Array.from({ length: 4 }, async () => {
+    const person = await register();
+    while (busy) sessions.push((await logIn(person)).number);
+  });
+  const more = (before = sessions.length) => eventually(() => sessions.length > before + 10);
+  for (const victim of ['broker', 'member-daprd', 'device-login-recorder-daprd', 'publish-recorder-daprd']) {
+    await more();
+    await act('kill', victim);
+  }
+  await more();
+  busy = false;
+  await Promise.all(load);
+  await invariants(await stack.running());
+  expect((await deliveries(running)).attempts).toBe(0);
+  // What a killed sidecar had in its hands is brought again by the broker after a while.
+  const recorded = () => count('login_record', 'session_number = any($1)', sessions);
+  await eventually(async () => expect(await recorded()).toBe(sessions.length), { timeoutMs: 40_000 });
+  expect(firstOutOfOrder(await messagesOf(running.brokerUrl))).toEqual([]);
+}, 90_000);
+
+/** Messages that the broker took for the first time although it had taken none yet of the fact before. */
+function firstOutOfOrder(messages: { topic: string; body: string }[]): unknown[] {
+  const last = new Map<string, number>();
+  return messages
+    .filter(({ topic }) => topic === 'member-internal')
+    .map(({ body }) => JSON.parse(body))
+    .filter(({ subject, sequence }) => {
+      const [before, now] = [last.get(subject) ?? 0, Number(sequence)];
+      last.set(subject, Math.max(before, now));
+      return now > before + 1;
+    });
+}
+
+test('members who log in at the same moment, on one device and on many, keep the sessions that no later one supersedes', async () => {
+  const people = await Promise.all(Array.from({ length: 4 }, register));
+  const devices = Array.from({ length: 4 }, () => randomUUID());
+  const logIns = people.flatMap((person) => devices.map((device) => ({ person, device })));
+  const sessions = await Promise.all(
+    logIns.map(async ({ person, device }) => ({ person, device, number: (await logIn(person, device)).number })),
+  );
+  const lives = sessions.filter(
+    ({ person, device, number }) =>
+      !sessions.some((other) => other.number > number && (other.person === person || other.device === device)),
+  );
+  const alive = async () =>
+    (
+      await database.query('select number from session where logged_out_at is null and member_id = any($1)', [
+        people.map(({ id }) => id),
+      ])
+    ).rows.map(({ number }) => Number(number));
+  await eventually(async () => expect((await alive()).sort()).toEqual(lives.map(({ number }) => number).sort()));
+  await allIsWell();
+  expect((await alive()).sort()).toEqual(lives.map(({ number }) => number).sort());
+}, 60_000);
 
 test('of the three login workers one fails for a while: the other two do their work, and it makes up for it', async () => {
   const [anna, ben] = [await register(), await register()];

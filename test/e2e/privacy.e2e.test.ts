@@ -6,7 +6,7 @@ import { Api } from '../../local/api.ts';
 import { identityOf } from '../../services/member/sandbox/portone.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStack, type TestStack } from '../support/stack.ts';
-import { atBroker } from './broker.ts';
+import { messagesOf } from './broker.ts';
 import { invariants } from './invariants.ts';
 
 let stack: TestStack;
@@ -34,20 +34,10 @@ async function* rowsOf(url: string, database: string): AsyncGenerator<[where: st
   }
 }
 
-/** Every message of every topic. */
-async function* messagesOf(brokerUrl: string): AsyncGenerator<[where: string, text: string]> {
-  const found = await atBroker(brokerUrl, async ({ streams }) => {
-    const all: [string, string][] = [];
-    for await (const { config, state } of streams.list()) {
-      for (let seq = state.first_seq; seq <= state.last_seq; seq++) {
-        const message = await streams.getMessage(config.name, { seq });
-        if (message) all.push([`topic ${config.name}`, message.string()]);
-      }
-    }
-    return all;
-  });
-  expect(new Set(found.map(([where]) => where)).size).toBe(4);
-  yield* found;
+async function* topicsOf(brokerUrl: string): AsyncGenerator<[where: string, text: string]> {
+  const found = await messagesOf(brokerUrl);
+  expect(new Set(found.map(({ topic }) => topic)).size).toBe(4);
+  for (const { topic, body } of found) yield [`topic ${topic}`, body];
 }
 
 async function* logsOf(dataDir: string): AsyncGenerator<[where: string, text: string]> {
@@ -61,7 +51,7 @@ async function search(words: readonly string[]): Promise<string[]> {
   const places = [
     rowsOf(databases.superuser, 'member'),
     rowsOf(databases.superuser, 'family_account'),
-    messagesOf(brokerUrl),
+    topicsOf(brokerUrl),
     logsOf(stack.dataDir),
   ];
   const found = new Set<string>();
