@@ -85,7 +85,7 @@ async function publishRaw({ daprPort }: Stage, messages: Message[], parallel: nu
   const pool = new Pool(`http://127.0.0.1:${daprPort}`, { connections: parallel });
   const calls: string[] = [];
   for (let i = 0; i < messages.length; i += 100) calls.push(bulkBody(messages.slice(i, i + 100)));
-  const path = `/v1.0/publish/bulk/${TOPIC}/${TOPIC}`;
+  const path = `/v1.0/publish/bulk/member-${TOPIC}/${TOPIC}`;
   const headers = { 'content-type': 'application/json', 'dapr-api-token': DAPR_TOKEN };
   const since = performance.now();
   const work = async () => {
@@ -114,6 +114,7 @@ async function relay({ database, relayUrl, daprPort }: Stage, messages: Message[
   await using processes = new AsyncDisposableStack();
   launch(processes, process.execPath, [relayMain], {
     DATABASE_URL: relayUrl,
+    APP_ID: 'member',
     DAPR_HTTP_PORT: `${daprPort}`,
     DAPR_API_TOKEN: DAPR_TOKEN,
     PORT: '0',

@@ -9,11 +9,12 @@ import { Client } from 'pg';
 import { eventingMigrations } from '#eventing/schema';
 import { migrate } from '#service/database';
 import { findProgram } from '../local/binaries.ts';
-import { brokerArguments, ensureStreams } from '../local/broker.ts';
+import { brokerArguments, streamLimits, topics } from '../local/broker.ts';
 import { freePort } from '../local/ports.ts';
 import { createSystem, startPostgres } from '../local/postgres.ts';
 import { daprd, natsServer } from '../local/programs.ts';
 import type { Progress } from '../local/progress.ts';
+import { ensureStreams } from '../services/streams/streams.ts';
 
 export const TOPIC = 'member-internal';
 export const DAPR_TOKEN = 'a-token-for-the-bench';
@@ -40,7 +41,7 @@ export async function openStage(stack: AsyncDisposableStack, progress: Progress)
   const natsUrl = `nats://bench@127.0.0.1:${port}`;
   const nats = await findProgram(natsServer, progress, signal);
   launch(stack, nats, await brokerArguments(join(folder, 'nats'), port, 'bench'));
-  await until(() => ensureStreams(natsUrl));
+  await until(() => ensureStreams(natsUrl, topics, streamLimits));
   const connection = await connect({ servers: `127.0.0.1:${port}`, token: 'bench' });
   stack.defer(() => connection.close());
   const { streams } = await jetstreamManager(connection);

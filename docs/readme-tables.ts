@@ -1,11 +1,13 @@
 import { Keyring } from '#eventing/keyring';
 import { configTable, type Settings } from '#service/config';
 import type { Route } from '#service/http';
+import { settings as databases } from '../services/databases/settings.ts';
 import { routes as familyAccountRoutes } from '../services/family-account/http/routes.ts';
 import { settings as familyAccount } from '../services/family-account/settings.ts';
 import { routes as memberRoutes } from '../services/member/http/routes.ts';
 import { settings as member, workerSettings as worker } from '../services/member/settings.ts';
 import { settings as relay } from '../services/relay/settings.ts';
+import { settings as streams } from '../services/streams/settings.ts';
 
 // Routes are only listed here, never called: their neighbours are not needed.
 const nobody = new Proxy({}, { get: () => undefined }) as never;
@@ -27,6 +29,8 @@ function parts(): Record<string, string> {
     'each worker': worker,
     'family-account': familyAccount,
     'each relay': relay,
+    'the command that creates a database and its roles (`node services/databases/main.ts`)': databases,
+    'the command that creates streams (`node services/streams/main.ts TOPIC...`)': streams,
   };
   return {
     endpoints: [

@@ -34,7 +34,7 @@ export async function findProgram(program: Program, progress: Progress, signal: 
   for (const { title, target, get } of ways) {
     try {
       await get(program, target, progress, signal);
-      if (await versionOf(target)) return target;
+      if (await versionOf(target, program)) return target;
       throw new Error('what came out does not run on this machine');
     } catch (error) {
       signal.throwIfAborted();
@@ -59,7 +59,7 @@ async function onPath(program: Program, progress: Progress): Promise<Found | und
       () => false,
     );
     if (!there) continue;
-    const version = await versionOf(path);
+    const version = await versionOf(path, program);
     if (version && isRecent(version, program.oldest)) return { path, version };
     progress.say(`${path} is passed over: it is ${version ?? 'of no known version'}, and ${program.oldest} is needed`);
   }
@@ -68,15 +68,18 @@ async function onPath(program: Program, progress: Progress): Promise<Found | und
 
 async function inCache(program: Program): Promise<Found | undefined> {
   for (const path of [downloaded(program), built(program)]) {
-    const version = await versionOf(path);
+    const version = await versionOf(path, program);
     if (version) return { path, version };
   }
   return undefined;
 }
 
 /** What the program says when asked for its version; nothing when it does not run. */
-async function versionOf(path: string): Promise<string | undefined> {
-  const { stdout } = await run(path, ['--version'], { timeout: 10_000 }).catch(() => ({ stdout: '' }));
+async function versionOf(
+  path: string,
+  { versionArguments = ['--version'] }: Pick<Program, 'versionArguments'>,
+): Promise<string | undefined> {
+  const { stdout } = await run(path, [...versionArguments], { timeout: 10_000 }).catch(() => ({ stdout: '' }));
   return stdout.match(/\d+\.\d+\.\d+/)?.[0];
 }
 

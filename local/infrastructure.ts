@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { brokerArguments, ensureStreams, topics } from './broker.ts';
+import { ensureStreams } from '../services/streams/streams.ts';
+import { brokerArguments, streamLimits, topics } from './broker.ts';
 import type { ProcessSpec } from './managed-process.ts';
 import { acceptsConnections } from './postgres.ts';
 import { prepareCluster } from './postgres-cluster.ts';
@@ -34,7 +35,7 @@ export async function broker(
     command: [nats, ...(await brokerArguments(join(dataDir, 'nats'), port, token))],
     ports: { nats: port },
     says: `has its ${topics.length} streams, on port ${port}`,
-    isReady: () => ensureStreams(url).then(() => true),
+    isReady: () => ensureStreams(url, topics, streamLimits).then(() => true),
   };
   return { spec, url };
 }

@@ -5,21 +5,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
+import {
+  createDatabase,
+  type DatabaseRole,
+  databaseRoles,
+  type SystemUrls,
+} from '../services/databases/create-database.ts';
 import { freePort } from './ports.ts';
 import { prepareCluster } from './postgres-cluster.ts';
-
-/** The connection strings of one system's database, by role. */
-export interface SystemUrls {
-  readonly owner: string;
-  readonly app: string;
-  readonly relay: string;
-  readonly housekeeping: string;
-  readonly readonly: string;
-}
-
-export type DatabaseRole = keyof SystemUrls;
-
-export const databaseRoles: readonly DatabaseRole[] = ['owner', 'app', 'relay', 'housekeeping', 'readonly'];
 
 /**
  * Starts a PostgreSQL of its own on a free port of 127.0.0.1, with a new data directory or the one it finds.
@@ -59,11 +52,17 @@ export async function startPostgres(options: {
 export async function acceptsConnections(url: string, timeoutMs: number): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
+    const client = new Client({ connectionString: url, connectionTimeoutMillis: 2000 });
+    // What becomes of the connection later is nobody's concern.
+    client.on('error', () => undefined);
     try {
-      return await withClient(url, async () => undefined);
+      await client.connect();
+      return;
     } catch (error) {
       if (performance.now() > deadline) throw error;
       await delay(20);
+    } finally {
+      await client.end();
     }
   }
 }
@@ -86,50 +85,20 @@ export function systemUrls(superuserUrl: string, { database, rolePrefix, passwor
 }
 
 /**
- * Creates a system's database and its roles, or gives the roles new passwords when they exist. The owner's role owns the
- * database and so runs migrations; the others may connect, and get their privileges from migrations. Nobody else may connect.
+ * Creates a system's database and its roles.
  * @param options.passwords generated for the roles that have none here
  */
 export async function createSystem(
   superuserUrl: string,
   options: Omit<System, 'passwords'> & { passwords?: Partial<System['passwords']> },
 ): Promise<SystemUrls> {
-  const { database, rolePrefix } = options;
-  for (const name of [database, rolePrefix]) if (!/^[a-z_]+$/.test(name)) throw new Error(`Not a plain name: ${name}`);
-  const passwords = { ...generatePasswords(), ...options.passwords };
-  const roles = databaseRoles.map((role) => `${rolePrefix}_${role}`);
-  await withClient(superuserUrl, async (client) => {
-    for (const role of databaseRoles) await createRole(client, `${rolePrefix}_${role}`, passwords[role]);
-    const { rowCount } = await client.query('select from pg_database where datname = $1', [database]);
-    if (rowCount === 0) await client.query(`create database ${database} owner ${rolePrefix}_owner`);
-    await client.query(`revoke all on database ${database} from public`);
-    await client.query(`grant connect on database ${database} to ${roles.join(', ')}`);
-  });
-  const inDatabase = Object.assign(new URL(superuserUrl), { pathname: `/${database}` }).href;
-  await withClient(inDatabase, (client) => client.query('revoke create on schema public from public'));
-  return systemUrls(superuserUrl, { database, rolePrefix, passwords });
+  const urls = systemUrls(superuserUrl, { ...options, passwords: { ...generatePasswords(), ...options.passwords } });
+  await createDatabase(superuserUrl, urls);
+  return urls;
 }
 
 /** A password for each role of a system. */
 export function generatePasswords(): Record<DatabaseRole, string> {
   const passwords = databaseRoles.map((role) => [role, randomBytes(24).toString('base64url')]);
   return Object.fromEntries(passwords) as Record<DatabaseRole, string>;
-}
-
-async function createRole(client: Client, username: string, password: string): Promise<void> {
-  const { rowCount } = await client.query('select from pg_roles where rolname = $1', [username]);
-  const verb = rowCount === 0 ? 'create' : 'alter';
-  await client.query(`${verb} role ${username} login password ${client.escapeLiteral(password)}`);
-}
-
-async function withClient<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
-  const client = new Client({ connectionString: url, connectionTimeoutMillis: 2000 });
-  // A server that goes away is reported by the query under way.
-  client.on('error', () => undefined);
-  try {
-    await client.connect();
-    return await work(client);
-  } finally {
-    await client.end();
-  }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
+import type { SystemUrls } from '../services/databases/create-database.ts';
 import type { ProcessSpec } from './managed-process.ts';
-import type { SystemUrls } from './postgres.ts';
 import type { Secrets } from './secrets.ts';
 import { type SidecarSettings, sidecar } from './sidecar.ts';
 import type { Layer } from './supervisor.ts';
@@ -95,7 +95,7 @@ async function withSidecar(app: App, replica: number, surroundings: Surroundings
     { layer: 'apps', spec: service(name, app.command, appPort, { ...env, ...app.env }) },
   ];
   if (app.relayUrl) {
-    const relayEnv = { ...env, DATABASE_URL: app.relayUrl };
+    const relayEnv = { ...env, APP_ID: app.id, DATABASE_URL: app.relayUrl };
     const relay = service(`${name}-relay`, ['services/relay/main.ts'], await nextPort(), relayEnv);
     placed.push({ layer: 'apps', spec: relay });
   }

@@ -1,6 +1,8 @@
-/** A server program that the system needs and npm does not bring. */
+/** A program that the system or its tests need and npm does not bring. */
 export interface Program {
-  readonly name: 'daprd' | 'nats-server';
+  readonly name: 'daprd' | 'nats-server' | 'helm';
+  /** How it is asked for its version; `--version` unless told. */
+  readonly versionArguments?: readonly string[];
   /** What is found on the machine has this major version, and is at least this old. */
   readonly oldest: string;
   readonly release: {
@@ -67,3 +69,32 @@ export const natsServer: Program = {
   },
   advice: 'install nats-server (https://nats.io/download/ or "brew install nats-server"), or Go (https://go.dev/dl/)',
 };
+
+/** Helm of both majors that are in use. */
+export const helm = [helmOf('4.3.1', 'helm'), helmOf('3.22.0', 'helm3')] as const;
+
+function helmOf(version: string, module: string): Program {
+  const major = version.split('.')[0];
+  return {
+    name: 'helm',
+    versionArguments: ['version', '--short'],
+    oldest: `${major}.0.0`,
+    release: {
+      version,
+      url: 'https://get.helm.sh/',
+      archive: (os, arch) => `helm-v${version}-${os}-${arch}.tar.gz`,
+      path: (os, arch) => `${os}-${arch}/helm`,
+      checksums: (archive) => `${archive}.sha256sum`,
+    },
+    build: {
+      version,
+      module,
+      arguments: [
+        '-ldflags',
+        `-s -w -X helm.sh/helm/v${major}/internal/version.version=v${version}`,
+        `helm.sh/helm/v${major}/cmd/helm`,
+      ],
+    },
+    advice: `install Helm ${major} (https://helm.sh/docs/intro/install/), or Go (https://go.dev/dl/)`,
+  };
+}

@@ -8,7 +8,13 @@ import { settings } from './settings.ts';
 
 await run('relay', async ({ stack, onShutdown, log }) => {
   const config = readConfig(settings);
-  const publisher = stack.use(new DaprPublisher({ port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN }));
+  const publisher = stack.use(
+    new DaprPublisher({
+      port: config.DAPR_HTTP_PORT,
+      apiToken: config.DAPR_API_TOKEN,
+      componentOf: (topic) => `${config.APP_ID}-${topic}`,
+    }),
+  );
   const sidecar = new Sidecar({
     port: config.DAPR_HTTP_PORT,
     apiToken: config.DAPR_API_TOKEN,

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { common, integer, type Settings } from '#service/config';
 
 const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, DAPR_API_TOKEN, BROKER_ADDRESS, SILENCE_SECONDS, LOG_LEVEL } = common;
@@ -6,6 +7,10 @@ const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, DAPR_API_TOKEN, BROKER_ADDRESS
 export const settings = {
   PORT: { ...PORT, doc: 'port of `/healthz` and `/readyz`; 0 takes a free one', default: '8082' },
   HOST,
+  APP_ID: {
+    schema: z.string().regex(/^[a-z0-9-]{1,50}$/, 'not an app-id'),
+    doc: 'Dapr app-id of the service beside it: topics are published through the components `<app-id>-<topic>`',
+  },
   DATABASE_URL: {
     ...DATABASE_URL,
     doc: `${DATABASE_URL.doc}; straight or through a pooler in session mode, since leases live as long as the connection`,

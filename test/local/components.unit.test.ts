@@ -19,16 +19,30 @@ interface Subscription {
   spec: { pubsubname: string; topic: string; routes: { default: string } };
 }
 
-const components: Component[] = readdirSync(join(folder, 'jetstream')).map((file) => parse(read(`jetstream/${file}`)));
-const subscriptions: Subscription[] = parseAllDocuments(read('subscriptions.yaml')).map((it) => it.toJS());
+const documents = <T>(file: string): T[] => parseAllDocuments(read(file)).map((it) => it.toJS());
+const components = readdirSync(join(folder, 'jetstream')).flatMap((file) => documents<Component>(`jetstream/${file}`));
+const subscriptions = documents<Subscription>('subscriptions.yaml');
 const setting = (component: Component, name: string) =>
   component.spec.metadata.find((it) => it.name === name)?.value ?? '';
 
-test('each topic has a component of its own', () => {
-  expect(components.map(({ metadata }) => metadata.name).sort()).toEqual([...topics].sort());
+const topicOf = (component: Component) => setting(component, 'protectedTopics');
+/** Of a chart's components, by the chart's name. */
+const owners = ['member', 'workers', 'family-account'];
+
+test('each topic has a component of its own for each chart that has to do with it', () => {
+  expect(new Set(components.map(topicOf))).toEqual(new Set(topics));
+  for (const component of components)
+    expect(owners.map((owner) => `${owner}-${topicOf(component)}`)).toContain(component.metadata.name);
 });
 
-describe.each(components.map((it) => [it.metadata.name, it] as const))('the component %s', (topic, component) => {
+test('no app sees a topic twice', () => {
+  const seen = components.flatMap((component) => component.scopes.map((app) => `${app} ${topicOf(component)}`));
+  expect(seen).toEqual([...new Set(seen)]);
+});
+
+describe.each(components.map((it) => [it.metadata.name, it] as const))('the component %s', (name, component) => {
+  const topic = topicOf(component);
+
   test('has a consumer for each app, on this topic only', () => {
     expect(setting(component, 'durableName')).toBe(`{appID}-${topic}`);
     expect(setting(component, 'queueGroupName')).toBe(`{appID}-${topic}`);
@@ -44,27 +58,30 @@ describe.each(components.map((it) => [it.metadata.name, it] as const))('the comp
   });
 
   test('is open to those who publish or subscribe, and to nobody else', () => {
-    const subscribers = subscriptions.filter(({ spec }) => spec.topic === topic).flatMap(({ scopes }) => scopes);
-    const granted = (name: string) =>
-      setting(component, name)
+    const subscribers = subscriptions.filter(({ spec }) => spec.pubsubname === name).flatMap(({ scopes }) => scopes);
+    const publishers = component.scopes.filter((app) => topic.replace(/-(internal|external)$/, '') === app);
+    const granted = (scope: string) =>
+      setting(component, scope)
         .split(';')
+        .filter(Boolean)
         .map((grant) => grant.replace(`=${topic}`, ''));
     expect(granted('subscriptionScopes').sort()).toEqual(subscribers.sort());
-    expect(granted('publishingScopes')).toEqual([topic.replace(/-(internal|external)$/, '')]);
-    expect(component.scopes.sort()).toEqual([...new Set([...subscribers, ...granted('publishingScopes')])].sort());
+    expect(granted('publishingScopes')).toEqual(publishers);
+    expect(component.scopes).toEqual([...new Set([...subscribers, ...publishers])].sort());
   });
 });
 
 test('each subscription is called after its app and topic, and delivers to the route of that topic', () => {
   for (const { metadata, scopes, spec } of subscriptions) {
     expect(metadata.name).toBe(`${scopes[0]}-${spec.topic}`);
-    expect(spec).toEqual({ pubsubname: spec.topic, topic: spec.topic, routes: { default: `/events/${spec.topic}` } });
+    expect(owners.map((owner) => `${owner}-${spec.topic}`)).toContain(spec.pubsubname);
+    expect(spec.routes).toEqual({ default: `/events/${spec.topic}` });
   }
 });
 
 test('every broker’s delivery is retried until the app answers', () => {
   const { spec } = parse(read('resiliency.yaml'));
-  expect(Object.keys(spec.targets.components).sort()).toEqual([...topics].sort());
+  expect(Object.keys(spec.targets.components).sort()).toEqual(components.map(({ metadata }) => metadata.name).sort());
   for (const { inbound, outbound } of Object.values<{ inbound: { retry: string }; outbound: { timeout: string } }>(
     spec.targets.components,
   )) {

@@ -14,6 +14,7 @@ export class RelayProcess implements AsyncDisposable {
   constructor({ databaseUrl, daprPort }: { databaseUrl: string; daprPort: number }) {
     const env = {
       ...process.env,
+      APP_ID: 'lab',
       DATABASE_URL: databaseUrl,
       DAPR_HTTP_PORT: `${daprPort}`,
       DAPR_API_TOKEN: 'a-token-of-the-lab',

@@ -1,0 +1,17 @@
+import { readConfig } from '#service/config';
+import { run } from '#service/run';
+import { settings } from './settings.ts';
+import { ensureStreams } from './streams.ts';
+
+// A command that ends when it is done: `node services/streams/main.ts TOPIC...`, before the first message and whenever limits change.
+await run('streams', async ({ log }) => {
+  const config = readConfig(settings);
+  const topics = process.argv.slice(2);
+  if (topics.length === 0) throw new Error('name the topics: node services/streams/main.ts TOPIC...');
+  const created = await ensureStreams(config.NATS_URL, topics, {
+    replicas: config.STREAM_REPLICAS,
+    maxBytes: config.STREAM_MAX_MIB * 1024 ** 2,
+    maxAgeHours: config.STREAM_MAX_AGE_HOURS,
+  });
+  log.info({ topics, created }, 'done');
+});

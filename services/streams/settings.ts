@@ -1,0 +1,28 @@
+import { common, integer, type Settings, url } from '#service/config';
+
+const { LOG_LEVEL } = common;
+
+/** The environment of the command that creates JetStream's streams. */
+export const settings = {
+  NATS_URL: {
+    schema: url('nats', 'tls'),
+    doc: 'NATS, as `nats://token@host:port` or `nats://user:password@host:port`, by a user who may manage streams',
+    secret: true,
+  },
+  STREAM_REPLICAS: {
+    schema: integer({ min: 1, max: 5 }),
+    doc: 'on how many servers each message lies: 3 survive the loss of one',
+    default: '1',
+  },
+  STREAM_MAX_MIB: {
+    schema: integer({ min: 1, max: 1_000_000 }),
+    doc: 'what a stream may take on disk, in MiB; full, it refuses, and messages wait in the outbox',
+    default: '256',
+  },
+  STREAM_MAX_AGE_HOURS: {
+    schema: integer({ min: 1, max: 87_600 }),
+    doc: 'how long messages are kept for consumers that have not seen them',
+    default: '168',
+  },
+  LOG_LEVEL,
+} as const satisfies Settings;
