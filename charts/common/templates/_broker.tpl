@@ -1,0 +1,197 @@
+{{/* The environment of the sidecars that components refer to, as `NAME=secret:key,...`. */}}
+{{- define "common.brokerSecrets" -}}
+{{- $broker := .Values.broker -}}
+{{- $names := dict "jetstream" (dict "NATS_URL" "url") "rabbitmq" (dict "RABBITMQ_URL" "url") "redis" (dict "REDIS_HOST" "host" "REDIS_PASSWORD" "password") "kafka" (dict "KAFKA_BROKERS" "brokers" "KAFKA_USERNAME" "username" "KAFKA_PASSWORD" "password") -}}
+{{- $pairs := list -}}
+{{- range $name, $key := get $names $broker.kind -}}
+{{- if or (ne $broker.kind "kafka") (eq $name "KAFKA_BROKERS") (ne $broker.kafka.authType "none") -}}
+{{- $pairs = append $pairs (printf "%s=%s:%s" $name $broker.existingSecret (get $broker.keys $key)) -}}
+{{- end -}}
+{{- end -}}
+{{ join "," $pairs }}
+{{- end }}
+
+{{/*
+One topic, as the apps of one chart see it: its Component, named `<chart>-<topic>`, so that releases never meet.
+Takes: root, topic, publishers (app-ids), subscribers (app-ids). Each app gets what is named here and nothing more.
+*/}}
+{{- define "common.component" -}}
+{{- $broker := .root.Values.broker -}}
+{{- $topic := .topic -}}
+{{- $publishing := list -}}
+{{- range .publishers }}{{ $publishing = append $publishing (printf "%s=%s" . $topic) }}{{ end -}}
+{{- $subscribing := list -}}
+{{- range .subscribers }}{{ $subscribing = append $subscribing (printf "%s=%s" . $topic) }}{{ end -}}
+apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata:
+  name: {{ printf "%s-%s" .root.Chart.Name $topic }}
+  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name) | nindent 4 }}
+scopes: {{ concat .publishers .subscribers | uniq | sortAlpha | toYaml | nindent 2 }}
+spec:
+  type: pubsub.{{ get (dict "jetstream" "jetstream" "redis" "redis" "rabbitmq" "rabbitmq" "kafka" "kafka") $broker.kind }}
+  version: v1
+  metadata:
+    {{- include (printf "common.component.%s" $broker.kind) . | nindent 4 }}
+    {{- range $name, $value := $broker.extraMetadata }}
+    - { name: {{ $name }}, value: {{ $value | quote }} }
+    {{- end }}
+    # A protected topic is closed to every app that is not named here.
+    - { name: protectedTopics, value: {{ $topic }} }
+    - { name: allowedTopics, value: {{ $topic }} }
+    - { name: publishingScopes, value: {{ join ";" $publishing | quote }} }
+    - { name: subscriptionScopes, value: {{ join ";" $subscribing | quote }} }
+{{- end }}
+
+{{/* One durable per app and topic, shared by replicas: a second topic on a durable gets nothing, without an error. */}}
+{{- define "common.component.jetstream" -}}
+{{- $broker := .root.Values.broker -}}
+- { name: natsURL, envRef: NATS_URL }
+- { name: name, value: "{appID} {{ .topic }}" }
+- { name: durableName, value: "{appID}-{{ .topic }}" }
+- { name: queueGroupName, value: "{appID}-{{ .topic }}" }
+- { name: deliverPolicy, value: all }
+# Without ackWait a refused delivery comes again at once, thousands of times a second.
+- { name: ackWait, value: {{ $broker.deliverySeconds }}s }
+# Never given up (no maxDeliver); seldomer while the app cannot answer, since each repeat waits in the sidecar.
+- { name: backOff, value: "{{ $broker.deliverySeconds }}s,30s,1m,2m,5m" }
+# What a killed sidecar had in its hands comes again after ackWait only, and a slow handler must get through all of it within ackWait.
+- { name: maxAckPending, value: {{ $broker.jetstream.maxAckPending | quote }} }
+# "parallel" acknowledges before the handler has finished.
+- { name: concurrencyMode, value: single }
+{{- end }}
+
+{{/* Redis Streams acknowledge what a handler refused: the Resiliency, which tries for ever, is what keeps it. */}}
+{{- define "common.component.redis" -}}
+{{- $broker := .root.Values.broker -}}
+- { name: redisHost, envRef: REDIS_HOST }
+- { name: redisPassword, envRef: REDIS_PASSWORD }
+- { name: enableTLS, value: {{ $broker.redis.tls | quote }} }
+- { name: consumerID, value: "{appID}" }
+# Whole numbers are milliseconds; a duration with a unit is silently ignored in redeliverInterval.
+- { name: processingTimeout, value: {{ mul 1000 $broker.deliverySeconds | quote }} }
+- { name: redeliverInterval, value: "5000" }
+- { name: concurrency, value: {{ $broker.redis.concurrency | quote }} }
+# By age, never by length: a length trims what a slow consumer has not read.
+- { name: streamTTL, value: {{ $broker.redis.keepHours }}h }
+{{- end }}
+
+{{/* The defaults are transient messages, queues that vanish with their last consumer, refused messages thrown away, and no limit on deliveries. */}}
+{{- define "common.component.rabbitmq" -}}
+{{- $broker := .root.Values.broker -}}
+- { name: connectionString, envRef: RABBITMQ_URL }
+- { name: consumerID, value: "{appID}" }
+- { name: publisherConfirm, value: "true" }
+- { name: deliveryMode, value: "2" }
+- { name: durable, value: "true" }
+- { name: deletedWhenUnused, value: "false" }
+- { name: autoAck, value: "false" }
+- { name: requeueInFailure, value: "true" }
+- { name: prefetchCount, value: {{ $broker.rabbitmq.prefetchCount | quote }} }
+- { name: concurrencyMode, value: parallel }
+{{- end }}
+
+{{/* Kafka starts at the newest message unless told; the relay gives each message its member as the key. */}}
+{{- define "common.component.kafka" -}}
+{{- $broker := .root.Values.broker -}}
+- { name: brokers, envRef: KAFKA_BROKERS }
+- { name: authType, value: {{ $broker.kafka.authType }} }
+{{- if ne $broker.kafka.authType "none" }}
+- { name: saslUsername, envRef: KAFKA_USERNAME }
+- { name: saslPassword, envRef: KAFKA_PASSWORD }
+- { name: saslMechanism, value: {{ $broker.kafka.saslMechanism }} }
+{{- end }}
+- { name: disableTls, value: {{ not $broker.kafka.tls | quote }} }
+- { name: consumerGroup, value: "{appID}" }
+- { name: clientID, value: "{appID}" }
+- { name: initialOffset, value: oldest }
+- { name: maxMessageBytes, value: "1048576" }
+{{- end }}
+
+{{/*
+What a chart's sidecars do when the app or the broker does not answer: deliver until it does, for ever; publish once, since the relay
+tries again itself. Takes: root, topics, apps.
+*/}}
+{{- define "common.resiliency" -}}
+apiVersion: dapr.io/v1alpha1
+kind: Resiliency
+metadata:
+  name: {{ .root.Chart.Name }}
+  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name) | nindent 4 }}
+scopes: {{ toYaml .apps | nindent 2 }}
+spec:
+  policies:
+    timeouts:
+      publish: 5s
+      delivery: 12s
+    retries:
+      until-answered:
+        policy: exponential
+        maxInterval: 5s
+        maxRetries: -1
+  targets:
+    components:
+      {{- range .topics }}
+      {{ printf "%s-%s" $.root.Chart.Name . }}:
+        inbound: { timeout: delivery, retry: until-answered }
+        outbound: { timeout: publish }
+      {{- end }}
+{{- end }}
+
+{{/* Who hears what, for `kubectl get subscriptions`. Takes: root, app, topic. */}}
+{{- define "common.subscription" -}}
+apiVersion: dapr.io/v2alpha1
+kind: Subscription
+metadata:
+  name: {{ .app }}-{{ .topic }}
+  labels:
+    {{- include "common.labels" . | nindent 4 }}
+    member-system/topic: {{ .topic }}
+scopes: [{{ .app }}]
+spec:
+  pubsubname: {{ printf "%s-%s" .root.Chart.Name .topic }}
+  topic: {{ .topic }}
+  {{- if eq .root.Values.broker.kind "rabbitmq" }}
+  metadata: { queueType: quorum }
+  {{- end }}
+  routes:
+    default: /events/{{ .topic }}
+{{- end }}
+
+{{/* What sidecars serve and whom they let call their app. Takes: root, apis (names), callers (list of {app, operations}). */}}
+{{- define "common.configuration" -}}
+apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata:
+  name: {{ .root.Chart.Name }}
+  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name) | nindent 4 }}
+spec:
+  api:
+    # Nothing but what the apps use.
+    allowed:
+      {{- range .apis }}
+      - { name: {{ . }}, version: v1.0, protocol: http }
+      {{- end }}
+  metrics:
+    enabled: true
+    http: { increasedCardinality: false }
+  {{- with .root.Values.dapr.tracing }}
+  tracing: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  accessControl:
+    defaultAction: deny
+    trustDomain: public
+    {{- with .callers }}
+    policies:
+      {{- range . }}
+      - appId: {{ .app }}
+        defaultAction: deny
+        trustDomain: public
+        namespace: {{ .namespace | default $.root.Release.Namespace }}
+        operations:
+          {{- range .operations }}
+          - { name: {{ . }}, httpVerb: [GET], action: allow }
+          {{- end }}
+      {{- end }}
+    {{- end }}
+{{- end }}

@@ -1,0 +1,132 @@
+{{/*
+One app with its sidecar and, if it has an outbox of its own to empty, its relay.
+Takes: root, app, args (the program), env (YAML), workload (replicas, resources and so on), relay (whether it has one).
+*/}}
+{{- define "common.deployment" -}}
+{{- include "common.refuse" . -}}
+{{- $root := .root -}}
+{{- $workload := .workload -}}
+{{- $shutdown := $root.Values.shutdown -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .app }}
+  labels: {{ include "common.labels" . | nindent 4 }}
+automountServiceAccountToken: false
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .app }}
+  labels: {{ include "common.labels" . | nindent 4 }}
+spec:
+  {{- if not (or $workload.autoscaling.enabled $workload.keda.enabled) }}
+  replicas: {{ $workload.replicas }}
+  {{- end }}
+  revisionHistoryLimit: 5
+  selector:
+    matchLabels: {{ include "common.selector" . | nindent 6 }}
+  strategy:
+    rollingUpdate: { maxUnavailable: 0, maxSurge: 1 }
+  template:
+    metadata:
+      labels:
+        {{- include "common.labels" . | nindent 8 }}
+        {{- with $workload.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      annotations:
+        {{- include "common.daprAnnotations" . | nindent 8 }}
+        {{- with $workload.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      serviceAccountName: {{ .app }}
+      {{- include "common.podSecurity" $root | nindent 6 }}
+      terminationGracePeriodSeconds: {{ $shutdown.gracePeriodSeconds }}
+      {{- with $workload.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      {{- range $key := list "nodeSelector" "tolerations" "affinity" }}
+      {{- with get $workload $key }}
+      {{ $key }}: {{ toYaml . | nindent 8 }}
+      {{- end }}
+      {{- end }}
+      topologySpreadConstraints:
+        {{- with $workload.topologySpreadConstraints }}
+        {{- toYaml . | nindent 8 }}
+        {{- else }}
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels: {{ include "common.selector" . | nindent 14 }}
+          matchLabelKeys: [pod-template-hash]
+        {{- end }}
+      containers:
+        - name: app
+          {{- include "common.container" (dict "root" $root "resources" $workload.resources) | nindent 10 }}
+          args: {{ toJson .args }}
+          env:
+            - { name: PORT, value: "8080" }
+            {{- include "common.databaseEnv" (dict "root" $root "role" "app") | nindent 12 }}
+            {{- include "common.secretEnv" (dict "name" "APP_API_TOKEN" "secret" $root.Values.dapr.appTokenSecret "key" "token") | nindent 12 }}
+            {{- include "common.daprEnv" $root | nindent 12 }}
+            {{- .env | nindent 12 }}
+            {{- with $workload.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          {{- with $workload.extraEnvFrom }}
+          envFrom: {{ toYaml . | nindent 12 }}
+          {{- end }}
+          ports:
+            - { name: http, containerPort: 8080 }
+          {{- include "common.probes" (dict "port" "http" "probes" $workload.probes) | nindent 10 }}
+          # Serves on until the endpoints have forgotten the pod; then SIGTERM.
+          lifecycle: { preStop: { sleep: { seconds: {{ $shutdown.endpointsSeconds }} } } }
+        {{- if .relay }}
+        - name: relay
+          {{- include "common.container" (dict "root" $root "resources" $root.Values.relay.resources) | nindent 10 }}
+          args: [services/relay/main.ts]
+          env:
+            - { name: PORT, value: "8082" }
+            - { name: APP_ID, value: {{ .app }} }
+            - { name: RESEND_AFTER_SECONDS, value: {{ $root.Values.relay.resendAfterSeconds | quote }} }
+            {{- include "common.databaseEnv" (dict "root" $root "role" "relay") | nindent 12 }}
+            {{- include "common.daprEnv" $root | nindent 12 }}
+            {{- with $root.Values.relay.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          ports:
+            - { name: relay, containerPort: 8082 }
+          {{- include "common.probes" (dict "port" "relay" "probes" $root.Values.relay.probes) | nindent 10 }}
+        {{- end }}
+{{- end }}
+
+{{/* Combinations that would cost events, or never work, are refused with a sentence. Takes: root, app, workload, relay. */}}
+{{- define "common.refuse" -}}
+{{- $values := .root.Values -}}
+{{- $shutdown := $values.shutdown -}}
+{{- $needed := add $shutdown.endpointsSeconds $shutdown.drainSeconds $values.dapr.gracefulShutdownSeconds -}}
+{{- if lt (int $shutdown.gracePeriodSeconds) (int $needed) -}}
+{{- fail (printf "shutdown.gracePeriodSeconds is %d, and shutting down in order takes up to %d s (endpointsSeconds + drainSeconds + dapr.gracefulShutdownSeconds): pods would be killed in the middle of their work" (int $shutdown.gracePeriodSeconds) $needed) -}}
+{{- end -}}
+{{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.drainSeconds)) -}}
+{{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would stop publishing before its app has drained (shutdown.endpointsSeconds + drainSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.drainSeconds)) -}}
+{{- end -}}
+{{- if .relay -}}
+{{- $window := mul 2 $values.broker.deliverySeconds -}}
+{{- if lt (int $values.relay.resendAfterSeconds) (int $window) -}}
+{{- fail (printf "relay.resendAfterSeconds is %d, and the recorder is given a message again only after broker.deliverySeconds (%d s): what is on its way would be sent again and again; use at least %d" (int $values.relay.resendAfterSeconds) (int $values.broker.deliverySeconds) $window) -}}
+{{- end -}}
+{{- $most := .workload.replicas -}}
+{{- if .workload.autoscaling.enabled }}{{ $most = .workload.autoscaling.maxReplicas }}{{ end -}}
+{{- if .workload.keda.enabled }}{{ $most = .workload.keda.maxReplicas }}{{ end -}}
+{{- if gt (int $most) 32 -}}
+{{- fail (printf "%d replicas of %s have a relay each, and an outbox has 32 partitions: those beyond would relay nothing" (int $most) .app) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .workload.autoscaling.enabled .workload.keda.enabled -}}
+{{- fail (printf "autoscaling and keda of %s are both enabled: they would scale against each other" .app) -}}
+{{- end -}}
+{{- end }}

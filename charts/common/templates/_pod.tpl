@@ -1,0 +1,93 @@
+{{/* Pods need nothing of the host and nothing of the API server: Pod Security Standard "restricted". */}}
+{{- define "common.podSecurity" -}}
+automountServiceAccountToken: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  seccompProfile: { type: RuntimeDefault }
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "common.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{/* What is the same for each container. Takes: root, resources. */}}
+{{- define "common.container" -}}
+image: {{ include "common.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+securityContext: {{ include "common.containerSecurity" . | nindent 2 }}
+resources: {{ toYaml .resources | nindent 2 }}
+{{- end }}
+
+{{/*
+The sidecar's annotations. Takes: root, app.
+It asks the app for its health every second, so that a drained app is given nothing more; it keeps publishing for the relay while the pod
+shuts down; the builtin secret store is off, since the broker's credentials reach it from a Secret by name.
+*/}}
+{{- define "common.daprAnnotations" -}}
+{{- $dapr := .root.Values.dapr -}}
+dapr.io/enabled: "true"
+dapr.io/app-id: {{ .app }}
+dapr.io/app-port: "8080"
+dapr.io/config: {{ .root.Chart.Name }}
+dapr.io/api-token-secret: {{ $dapr.apiTokenSecret }}
+dapr.io/app-token-secret: {{ $dapr.appTokenSecret }}
+dapr.io/env-from-secret: {{ include "common.brokerSecrets" .root | quote }}
+dapr.io/enable-app-health-check: "true"
+dapr.io/app-health-check-path: /healthz
+dapr.io/app-health-probe-interval: "1"
+dapr.io/app-health-probe-timeout: "500"
+dapr.io/app-health-threshold: "2"
+dapr.io/block-shutdown-duration: {{ printf "%ds" (int $dapr.blockShutdownSeconds) }}
+dapr.io/graceful-shutdown-seconds: {{ $dapr.gracefulShutdownSeconds | quote }}
+dapr.io/disable-init-endpoints: config,subscribe
+dapr.io/disable-builtin-k8s-secret-store: "true"
+dapr.io/sidecar-seccomp-profile-type: RuntimeDefault
+dapr.io/placement-host-address: " "
+dapr.io/scheduler-host-address: " "
+dapr.io/log-as-json: "true"
+dapr.io/log-level: {{ $dapr.logLevel }}
+dapr.io/enable-native-sidecar: {{ $dapr.nativeSidecar | quote }}
+{{- with $dapr.image }}
+dapr.io/sidecar-image: {{ . }}
+{{- end }}
+{{- with $dapr.resources }}
+{{- with .requests }}
+dapr.io/sidecar-cpu-request: {{ .cpu | quote }}
+dapr.io/sidecar-memory-request: {{ .memory | quote }}
+{{- end }}
+{{- with .limits }}
+{{- with .cpu }}
+dapr.io/sidecar-cpu-limit: {{ . | quote }}
+{{- end }}
+dapr.io/sidecar-memory-limit: {{ .memory | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What each process beside a sidecar is told of it. */}}
+{{- define "common.daprEnv" -}}
+{{ include "common.secretEnv" (dict "name" "DAPR_API_TOKEN" "secret" .Values.dapr.apiTokenSecret "key" "token") }}
+- { name: BROKER_ADDRESS, value: {{ .Values.broker.address | quote }} }
+- { name: SILENCE_SECONDS, value: {{ .Values.broker.silenceSeconds | quote }} }
+- { name: LOG_LEVEL, value: {{ .Values.logLevel }} }
+{{- end }}
+
+{{/* Probes of one port. Takes: port, probes. */}}
+{{- define "common.probes" -}}
+startupProbe:
+  httpGet: { path: /healthz, port: {{ .port }} }
+  {{- toYaml .probes.startup | nindent 2 }}
+livenessProbe:
+  httpGet: { path: /healthz, port: {{ .port }} }
+  {{- toYaml .probes.liveness | nindent 2 }}
+readinessProbe:
+  httpGet: { path: /readyz, port: {{ .port }} }
+  {{- toYaml .probes.readiness | nindent 2 }}
+{{- end }}

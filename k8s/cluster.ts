@@ -1,0 +1,103 @@
+import { join } from 'node:path';
+import { Progress } from '../local/progress.ts';
+import { playStory } from '../local/story.ts';
+import { type Cluster, current, up } from './clusters.ts';
+import { developmentSecrets } from './secrets.ts';
+import type { Shell } from './shell.ts';
+import { openStage } from './stage.ts';
+
+export const NAMESPACE = 'member-system';
+const root = join(import.meta.dirname, '..');
+const manifest = (name: string) => join(root, 'k8s', `${name}.yaml`);
+
+type Tell = (line: string) => void;
+
+/** Installs everything: what production brings itself, then the three charts. Again, it upgrades. */
+export async function install({ shell, image }: Cluster, say: Tell): Promise<void> {
+  const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
+  const step = async (what: string, work: () => Promise<unknown>) => {
+    const since = performance.now();
+    await work();
+    say(`${what} (${((performance.now() - since) / 1000).toFixed(0)} s)`);
+  };
+  await step('the image is built and loaded', () => image(() => undefined));
+  await shell.kubectl('apply', '--filename', manifest('namespace'));
+  await step('credentials exist', () => createMissing(shell));
+  await step('PostgreSQL and the broker run', async () => {
+    for (const name of ['postgres', 'nats']) await kubectl('apply', '--filename', manifest(name));
+    for (const name of ['postgres', 'nats'])
+      await kubectl('rollout', 'status', `statefulset/${name}`, '--timeout=180s');
+  });
+  await step('both databases and their roles exist', async () => {
+    await kubectl('delete', '--ignore-not-found', '--filename', manifest('databases'));
+    await kubectl('apply', '--filename', manifest('databases'));
+    for (const system of ['member', 'family-account'])
+      await kubectl('wait', '--for=condition=complete', `job/${system}-database`, '--timeout=120s');
+  });
+  await kubectl('apply', '--filename', manifest('identity-provider'));
+  const chart = (name: string) => step(`${name} is installed`, () => installChart(shell, name));
+  await chart('member');
+  await Promise.all([chart('workers'), chart('family-account')]);
+}
+
+/** Installs or upgrades one chart with the values of the development cluster. */
+export async function installChart(shell: Shell, name: string, ...more: string[]): Promise<void> {
+  const values = ['--values', join(root, 'k8s/values', `${name}.yaml`)];
+  const wait = ['--wait', '--timeout', '5m'];
+  const where = ['--namespace', NAMESPACE];
+  await shell.run([
+    'helm',
+    'upgrade',
+    '--install',
+    name,
+    join(root, 'charts', name),
+    ...where,
+    ...values,
+    ...wait,
+    ...more,
+  ]);
+}
+
+/** Secrets that exist stay as they are: what they open was made with them. */
+async function createMissing(shell: Shell): Promise<void> {
+  const existing = await shell.kubectl('--namespace', NAMESPACE, 'get', 'secrets', '--output=name');
+  const there = new Set(existing.split('\n').map((name) => name.replace('secret/', '')));
+  for (const [name, stringData] of Object.entries(developmentSecrets())) {
+    if (there.has(name)) continue;
+    const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: NAMESPACE }, stringData };
+    await shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(secret) });
+  }
+}
+
+const commands: Record<string, (say: Tell) => Promise<void>> = {
+  async up(say) {
+    const { shell } = await up(say);
+    say(`The cluster is up, with Dapr. For kubectl and helm: export KUBECONFIG=${shell.kubeconfig}`);
+  },
+  async install(say) {
+    await install(await current(), say);
+    say(`All is installed in the namespace ${NAMESPACE}. Now: npm run cluster:story`);
+  },
+  async story(say) {
+    await using stage = await openStage((await current()).shell, NAMESPACE);
+    await playStory(stage, (line) => process.stdout.write(`${line}\n`), { colour: process.stdout.isTTY });
+    say('The story has come true.');
+  },
+  async down(say) {
+    await (await current()).down(say);
+    say('The cluster is gone.');
+  },
+};
+
+// `npm run cluster:up`, `cluster:install`, `cluster:story`, `cluster:down`
+if (import.meta.main) {
+  const command = commands[process.argv[2] ?? ''];
+  const progress = new Progress(process.stdout);
+  try {
+    if (!command) throw new Error(`node k8s/cluster.ts ${Object.keys(commands).join('|')}`);
+    await command((line) => progress.say(line));
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,141 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { buildImage, IMAGE, labels } from './image.ts';
+import { Shell } from './shell.ts';
+
+const root = join(import.meta.dirname, '..');
+/** Which cluster the commands of this project work on. */
+const memory = join(root, '.data/cluster.json');
+const KIND_CLUSTER = 'member-system';
+const DAPR = '1.18.3';
+// Without it the injected sidecar would be refused where pods must drop all capabilities.
+const DAPR_VALUES = ['--set', 'dapr_sidecar_injector.sidecarDropALLCapabilities=true'];
+
+type Tell = (line: string) => void;
+
+/** A way to have a cluster. */
+interface Provider {
+  /** @returns the kubeconfig */
+  up(tell: Tell): Promise<string>;
+  installDapr(shell: Shell, tell: Tell): Promise<void>;
+  /** Builds the image and gives it to the nodes. */
+  image(shell: Shell, tell: Tell): Promise<void>;
+  down(shell: Shell, tell: Tell): Promise<void>;
+}
+
+/** kind, on a machine with a container engine. */
+const kind: Provider = {
+  async up(tell) {
+    const kubeconfig = join(root, '.data/kubeconfig');
+    await mkdir(dirname(kubeconfig), { recursive: true });
+    const shell = new Shell(kubeconfig);
+    const clusters = (await shell.run(['kind', 'get', 'clusters'])).split('\n');
+    const verb = clusters.includes(KIND_CLUSTER)
+      ? ['export', 'kubeconfig', '--name', KIND_CLUSTER]
+      : ['create', 'cluster', '--config', join(root, 'k8s/kind.yaml'), '--wait', '120s'];
+    await shell.run(['kind', ...verb, '--kubeconfig', kubeconfig], { tell });
+    return kubeconfig;
+  },
+  async installDapr(shell, tell) {
+    const chart = ['dapr', '--repo', 'https://dapr.github.io/helm-charts', '--version', DAPR];
+    const where = ['--namespace', 'dapr-system', '--create-namespace', '--wait', '--timeout', '5m'];
+    await shell.run(['helm', 'upgrade', '--install', 'dapr', ...chart, ...where, ...DAPR_VALUES], { tell });
+  },
+  async image(shell, tell) {
+    tell(`${IMAGE} was built by ${buildImage(IMAGE)}`);
+    await shell.run(['kind', 'load', 'docker-image', IMAGE, '--name', KIND_CLUSTER], { tell });
+  },
+  async down(shell, tell) {
+    await shell.run(['kind', 'delete', 'cluster', '--name', KIND_CLUSTER], { tell });
+  },
+};
+
+/** Scripts `up` (which prints `export KUBECONFIG=…`), `dapr`, `image-build` and `down` in a folder, for machines on which kind cannot run. */
+function scripts(folder: string): Provider {
+  const own = new Shell('');
+  const script = (name: string) => join(folder, name);
+  return {
+    async up(tell) {
+      const said = await own.run([script('up')], { tell });
+      const kubeconfig = /^export KUBECONFIG=(\S+)$/m.exec(said)?.[1];
+      if (!kubeconfig) throw new Error(`${script('up')} did not say where the kubeconfig is`);
+      return kubeconfig;
+    },
+    async installDapr(_, tell) {
+      await own.run([script('dapr'), ...DAPR_VALUES], { tell });
+    },
+    async image(_, tell) {
+      // Such a cluster has images of its own making: Node's goes by its major version.
+      const base = ['--build-arg', 'NODE_IMAGE=node:24-bookworm-slim'];
+      const build = [script('image-build'), root, join(root, 'Dockerfile'), IMAGE, ...base, ...labels()];
+      await own.run(build, { tell });
+    },
+    async down(_, tell) {
+      await own.run([script('down')], { tell });
+    },
+  };
+}
+
+function providerOf(name: string): Provider {
+  return name === 'kind' ? kind : scripts(name);
+}
+
+/** The folder of scripts that make a cluster here, if there is one. */
+export function clusterScripts(): string | undefined {
+  const folder = process.env.CLUSTER_SCRIPTS ?? join(root, '../shared/cluster');
+  return existsSync(join(folder, 'up')) ? folder : undefined;
+}
+
+/** @throws what to install, when there is no way to have a cluster here */
+function findProvider(): string {
+  if (spawnSync('kind', ['get', 'clusters'], { stdio: 'ignore' }).status === 0) return 'kind';
+  const folder = clusterScripts();
+  if (folder) return folder;
+  throw new Error(
+    'There is no way to have a cluster here: install Docker and kind (https://kind.sigs.k8s.io), or set CLUSTER_SCRIPTS to a folder with the scripts up, dapr, image-build and down, or KUBECONFIG to a cluster that has Dapr',
+  );
+}
+
+/** A cluster that the commands of this project work on. */
+export interface Cluster {
+  readonly shell: Shell;
+  /** Builds the image and gives it to the nodes; of a cluster that was given, somebody else has seen to it. */
+  image(tell: Tell): Promise<void>;
+  down(tell: Tell): Promise<void>;
+}
+
+/** Starts a cluster with Dapr, or takes the one of KUBECONFIG as it is; remembers which. */
+export async function up(tell: Tell): Promise<Cluster> {
+  const given = process.env.KUBECONFIG;
+  const provider = given ? undefined : findProvider();
+  const kubeconfig = provider ? await providerOf(provider).up(tell) : given!;
+  const shell = new Shell(kubeconfig);
+  const crds = await shell.kubectl('get', 'crd', '--output=name');
+  if (!crds.includes('components.dapr.io')) {
+    if (!provider) throw new Error(`The cluster of ${kubeconfig} has no Dapr: see docs/operate.md`);
+    await providerOf(provider).installDapr(shell, tell);
+  }
+  await mkdir(dirname(memory), { recursive: true });
+  await writeFile(memory, JSON.stringify({ provider, kubeconfig }));
+  return current();
+}
+
+/** @throws when no cluster is up */
+export async function current(): Promise<Cluster> {
+  const text = await readFile(memory, 'utf8').catch((error: unknown) => {
+    throw new Error('No cluster is up: start one with npm run cluster:up', { cause: error });
+  });
+  const { provider, kubeconfig } = JSON.parse(text) as { provider?: string; kubeconfig: string };
+  const shell = new Shell(kubeconfig);
+  const it = provider ? providerOf(provider) : undefined;
+  return {
+    shell,
+    image: async (tell) => it?.image(shell, tell),
+    async down(tell) {
+      await it?.down(shell, tell);
+      await rm(memory, { force: true });
+    },
+  };
+}
