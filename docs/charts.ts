@@ -1,0 +1,101 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
+
+const folder = join(import.meta.dirname, '../charts');
+
+/** The charts that people install; the library beside them has no values. */
+export const charts = ['member', 'workers', 'family-account'] as const;
+
+interface Value {
+  readonly path: readonly string[];
+  readonly doc: string;
+  readonly standard: unknown;
+  readonly schema: object;
+}
+
+type Schema = { properties?: Record<string, Schema> } & Record<string, unknown>;
+
+/**
+ * What a chart's values.yaml says, in the notation of helm-docs: `# -- what it is` before each value, and where its default does not tell
+ * its type, `# @schema {…}` after that. A value without a word is a group of values.
+ * @throws for a value that nothing is said about
+ */
+function readValues(chart: string): { values: Value[]; schema: Schema } {
+  const document = parseDocument(readFileSync(join(folder, chart, 'values.yaml'), 'utf8'));
+  const values: Value[] = [];
+  const schema = group(document.contents as YAMLMap<unknown, unknown>, [], values);
+  // Helm itself passes these on.
+  Object.assign(schema.properties!, { global: { type: 'object' }, common: { type: 'object' } });
+  return { values, schema };
+}
+
+function group(map: YAMLMap<unknown, unknown>, path: readonly string[], values: Value[]): Schema {
+  const properties: Record<string, Schema> = {};
+  for (const [index, pair] of map.items.entries()) {
+    const key = String((pair.key as { value: unknown }).value);
+    const here = [...path, key];
+    const comment = commentOf(map, pair, index);
+    const [, doc] = /^ ?-- (.*)/m.exec(comment) ?? [];
+    if (doc === undefined) {
+      if (!isMap(pair.value)) throw new Error(`Nothing is said about ${here.join('.')}`);
+      properties[key] = group(pair.value, here, values);
+      continue;
+    }
+    const standard = standardOf(pair);
+    const own = /^ ?@schema (.*)/m.exec(comment)?.[1];
+    const { $ref, ...type } = { ...typeOf(standard), ...(own ? JSON.parse(own) : {}) };
+    const schema = $ref ? { $ref } : { ...type, description: doc };
+    properties[key] = schema;
+    values.push({ path: here, doc, standard, schema });
+  }
+  return { type: 'object', additionalProperties: false, properties };
+}
+
+/** What is written above a pair: with the first one of a map it is the map's. */
+function commentOf(map: YAMLMap<unknown, unknown>, pair: Pair<unknown, unknown>, index: number): string {
+  const own = (pair.key as { commentBefore?: string }).commentBefore ?? '';
+  return (index === 0 ? `${map.commentBefore ?? ''}\n${own}` : own).split('\n\n').at(-1)!;
+}
+
+function standardOf({ value }: Pair<unknown, unknown>): unknown {
+  return isScalar(value) ? value.value : (value as { toJSON(): unknown }).toJSON();
+}
+
+function typeOf(value: unknown): Schema {
+  if (Array.isArray(value)) return { type: 'array' };
+  if (typeof value === 'number') return { type: 'integer', minimum: 0 };
+  return { type: typeof value };
+}
+
+/** The chart's values.schema.json, against which Helm holds what people give: a value that it does not know is refused. */
+export function valuesSchema(chart: string): string {
+  const { schema } = readValues(chart);
+  return `${JSON.stringify({ $schema: 'https://json-schema.org/draft-07/schema#', ...schema }, null, 2)}\n`;
+}
+
+/** The chart's README.md. */
+export function chartReadme(chart: string): string {
+  const { values } = readValues(chart);
+  const { description } = parseDocument(readFileSync(join(folder, chart, 'Chart.yaml'), 'utf8')).toJS();
+  const rows = values.map(({ path, doc, standard }) => {
+    const shown = JSON.stringify(standard).replaceAll('|', '\\|');
+    return `| \`${path.join('.')}\` | \`${shown}\` | ${doc.replaceAll('|', '\\|')} |`;
+  });
+  return [
+    `# ${chart}`,
+    '',
+    description,
+    '',
+    '```sh',
+    `helm upgrade --install ${chart} charts/${chart} --namespace member-system --values your-values.yaml --wait`,
+    '```',
+    '',
+    'What has to be there before, and how to operate it: [docs/operate.md](../../docs/operate.md).',
+    '',
+    '| value | default | what it is |',
+    '|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n');
+}

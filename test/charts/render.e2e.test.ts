@@ -1,0 +1,212 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+import { charts } from '../../docs/charts.ts';
+import { helmPrograms, type Manifest, render } from '../support/helm.ts';
+import { root } from '../support/stack.ts';
+
+let helm: string;
+let oldHelm: string;
+beforeAll(async () => {
+  [helm, oldHelm] = (await helmPrograms()) as [string, string];
+});
+
+const ofKind = (manifests: readonly Manifest[], kind: string) => manifests.filter((it) => it.kind === kind);
+const byName = (manifests: readonly Manifest[]) =>
+  Object.fromEntries(manifests.map(({ metadata, scopes, spec }) => [metadata.name, { scopes, spec }]));
+const renderAll = async (values = '') => (await Promise.all(charts.map((chart) => render(helm, chart, values)))).flat();
+const onLaptop = (file: string): Manifest[] =>
+  parseAllDocuments(readFileSync(join(root, 'components', file), 'utf8')).map((it) => it.toJS());
+const metadataOf = ({ spec }: Manifest): Record<string, string | undefined> =>
+  Object.fromEntries(spec.metadata.map(({ name, value }: { name: string; value?: string }) => [name, value]));
+
+test.each(charts)('Helm 3 and Helm 4 make the same of the chart %s', async (chart) => {
+  const manifests = await render(helm, chart);
+  expect(manifests.length).toBeGreaterThan(8);
+  expect(await render(oldHelm, chart)).toEqual(manifests);
+});
+
+describe('A cluster has what a laptop has:', () => {
+  test('components', async () => {
+    const laptop = readdirSync(join(root, 'components/jetstream')).flatMap((file) => onLaptop(`jetstream/${file}`));
+    expect(byName(ofKind(await renderAll(), 'Component'))).toEqual(byName(laptop));
+  });
+
+  test('subscriptions', async () => {
+    expect(byName(ofKind(await renderAll(), 'Subscription'))).toEqual(byName(onLaptop('subscriptions.yaml')));
+  });
+
+  test('resiliency', async () => {
+    const [{ spec }] = onLaptop('resiliency.yaml') as [Manifest];
+    const cluster = ofKind(await renderAll(), 'Resiliency').map((it) => it.spec);
+    for (const { policies } of cluster) expect(policies).toEqual(spec.policies);
+    expect(Object.assign({}, ...cluster.map(({ targets }) => targets.components))).toEqual(spec.targets.components);
+  });
+});
+
+describe('Whatever the broker,', () => {
+  test.each(['jetstream', 'redis', 'rabbitmq', 'kafka'])('%s has the same topics, for the same apps', async (kind) => {
+    const given = byName(ofKind(await renderAll(), 'Component'));
+    const components = ofKind(await renderAll(`broker: { kind: ${kind} }`), 'Component');
+    expect(components.map((it) => it.spec.type)).toEqual(components.map(() => `pubsub.${kind}`));
+    const scopes = ({ metadata }: { metadata: { name: string; value: string }[] }) =>
+      metadata.filter(({ name }) => /Scopes|Topics/.test(name));
+    for (const { metadata, scopes: apps, spec } of components) {
+      expect(apps).toEqual(given[metadata.name]!.scopes);
+      expect(scopes(spec)).toEqual(scopes(given[metadata.name]!.spec));
+    }
+  });
+
+  test('a credential is a reference to the sidecar’s environment, which has it from a Secret', async () => {
+    for (const kind of ['jetstream', 'redis', 'rabbitmq', 'kafka']) {
+      const manifests = await renderAll(`broker: { kind: ${kind} }`);
+      const references = ofKind(manifests, 'Component').flatMap((it) =>
+        it.spec.metadata.flatMap(({ envRef }: { envRef?: string }) => envRef ?? []),
+      );
+      expect(references.length).toBeGreaterThan(0);
+      for (const { spec } of ofKind(manifests, 'Deployment')) {
+        const given: string = spec.template.metadata.annotations['dapr.io/env-from-secret'];
+        const names = given.split(',').map((pair) => /^(\w+)=broker:\w+$/.exec(pair)?.[1]);
+        expect(names.sort()).toEqual([...new Set(references)].sort());
+      }
+    }
+  });
+
+  test('none loses what it took, or stops, as it would with its own defaults', async () => {
+    const of = async (kind: string) =>
+      metadataOf(ofKind(await renderAll(`broker: { kind: ${kind} }`), 'Component')[0]!);
+    expect(await of('redis')).toMatchObject({
+      processingTimeout: '15000',
+      redeliverInterval: '5000',
+      streamTTL: '168h',
+    });
+    expect(await of('redis')).not.toHaveProperty('maxLenApprox');
+    expect(await of('rabbitmq')).toMatchObject({
+      publisherConfirm: 'true',
+      deliveryMode: '2',
+      durable: 'true',
+      deletedWhenUnused: 'false',
+      requeueInFailure: 'true',
+      autoAck: 'false',
+    });
+    expect(Number((await of('rabbitmq')).prefetchCount)).toBeGreaterThan(0);
+    expect(await of('kafka')).toMatchObject({ initialOffset: 'oldest', consumerGroup: '{appID}' });
+    expect(await of('jetstream')).toMatchObject({ ackWait: '15s', concurrencyMode: 'single' });
+    for (const { spec } of ofKind(await renderAll('broker: { kind: rabbitmq }'), 'Subscription'))
+      expect(spec.metadata).toEqual({ queueType: 'quorum' });
+  });
+});
+
+describe('What is switched on is there, and else is not:', () => {
+  test.each([
+    ['HorizontalPodAutoscaler', '{ autoscaling: { enabled: true } }'],
+    ['ScaledObject', '{ keda: { enabled: true } }'],
+  ])('a %s for each app', async (kind, workload) => {
+    expect(ofKind(await renderAll(), kind)).toEqual([]);
+    for (const [chart, place] of [
+      ['member', 'api'],
+      ['workers', 'defaults'],
+      ['family-account', 'api'],
+    ] as const) {
+      const manifests = await render(helm, chart, `${place}: ${workload}`);
+      const deployments = ofKind(manifests, 'Deployment');
+      expect(ofKind(manifests, kind).map((it) => it.spec.scaleTargetRef.name)).toEqual(
+        deployments.map(({ metadata }) => metadata.name),
+      );
+      // Two who set the number of pods would undo each other's work at each upgrade.
+      for (const { spec } of deployments) expect(spec).not.toHaveProperty('replicas');
+    }
+  });
+
+  test.each([
+    ['ServiceMonitor', 'serviceMonitor: { enabled: true }'],
+    ['NetworkPolicy', 'networkPolicy: { enabled: true }'],
+  ])('a %s for each app', async (kind, values) => {
+    expect(ofKind(await renderAll(), kind)).toEqual([]);
+    const manifests = await renderAll(values);
+    expect(
+      ofKind(manifests, kind)
+        .map(({ metadata }) => metadata.name)
+        .sort(),
+    ).toEqual(
+      ofKind(manifests, 'Deployment')
+        .map(({ metadata }) => metadata.name)
+        .sort(),
+    );
+  });
+
+  test('a worker that is switched off is gone, and its topics stay open to it', async () => {
+    const manifests = await render(helm, 'workers', 'workers: { device-login-recorder: { enabled: false } }');
+    expect(ofKind(manifests, 'Deployment').map(({ metadata }) => metadata.name)).not.toContain('device-login-recorder');
+    const [internal] = ofKind(manifests, 'Component').filter(({ metadata }) => /internal/.test(metadata.name));
+    expect(internal!.scopes).toContain('device-login-recorder');
+  });
+
+  test('one worker can be given what the others are not', async () => {
+    const manifests = await render(helm, 'workers', 'workers: { publish-recorder: { replicas: 7 } }');
+    const replicas = Object.fromEntries(
+      ofKind(manifests, 'Deployment').map(({ metadata, spec }) => [metadata.name, spec.replicas]),
+    );
+    expect(replicas).toMatchObject({ 'publish-recorder': 7, 'external-broadcaster': 1 });
+  });
+});
+
+describe('Refused, with a sentence:', () => {
+  test.each([
+    ['member', 'relay: { resendAfterSeconds: 20 }', 'use at least 30'],
+    ['family-account', 'broker: { deliverySeconds: 200 }', 'use at least 400'],
+    ['member', 'shutdown: { gracePeriodSeconds: 30 }', 'pods would be killed in the middle of their work'],
+    ['workers', 'shutdown: { drainSeconds: 60, gracePeriodSeconds: 90 }', 'before its app has drained'],
+    ['member', 'api: { replicas: 33 }', 'an outbox has 32 partitions'],
+    ['member', 'api: { autoscaling: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
+    ['member', 'api: { keda: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
+    ['workers', 'defaults: { keda: { enabled: true }, autoscaling: { enabled: true } }', 'scale against each other'],
+    ['member', 'broker: { address: "" }', 'address'],
+    ['member', 'broker: { kind: carrier-pigeon }', 'kind'],
+    ['workers', 'workers: { no-such-worker: {} }', 'no-such-worker'],
+    ['workers', 'workers: { publish-recorder: { replica: 3 } }', 'replica'],
+    ['member', 'replicas: 3', 'replicas'],
+    ['member', 'api: { replicas: many }', 'replicas'],
+  ])('%s with %s', async (chart, values, sentence) => {
+    await expect(render(helm, chart, values)).rejects.toThrow(sentence);
+    await expect(render(oldHelm, chart, values)).rejects.toThrow(sentence);
+  });
+});
+
+test('every pod may do as little as can be, and every container says what it needs', async () => {
+  const manifests = await renderAll();
+  const templates = [
+    ...ofKind(manifests, 'Deployment').map((it) => it.spec.template),
+    ...ofKind(manifests, 'Job').map((it) => it.spec.template),
+    ...ofKind(manifests, 'CronJob').map((it) => it.spec.jobTemplate.spec.template),
+  ];
+  expect(templates.length).toBeGreaterThan(12);
+  for (const { spec } of templates) {
+    expect(spec).toMatchObject({
+      automountServiceAccountToken: false,
+      securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+    });
+    for (const container of spec.containers) {
+      expect(container.securityContext).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
+      expect(container.resources).toMatchObject({
+        requests: { cpu: expect.anything() },
+        limits: { memory: expect.anything() },
+      });
+    }
+  }
+});
+
+test('no credential is a value: all come from Secrets that exist', async () => {
+  const manifests = await renderAll();
+  expect(ofKind(manifests, 'Secret')).toEqual([]);
+  const variables = ofKind(manifests, 'Deployment').flatMap(({ spec }) =>
+    spec.template.spec.containers.flatMap(({ env }: { env: { name: string; value?: string }[] }) => env),
+  );
+  const secrets = variables.filter(({ name }) => /TOKEN|SECRET|KEY|DATABASE_URL/.test(name));
+  expect(secrets.length).toBeGreaterThan(20);
+  expect(secrets.filter(({ value }) => value !== undefined)).toEqual([]);
+});

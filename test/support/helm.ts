@@ -1,0 +1,39 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { promisify } from 'node:util';
+import { parseAllDocuments } from 'yaml';
+import { findProgram } from '../../local/binaries.ts';
+import { helm } from '../../local/programs.ts';
+import { Progress } from '../../local/progress.ts';
+import { root } from './stack.ts';
+
+const run = promisify(execFile);
+const quiet = new Progress(new Writable({ write: (_chunk, _encoding, done) => done() }) as never);
+
+/** Helm of each major, newest first; its tests need them, and setting up has made sure that they are there. */
+export const helmPrograms = (): Promise<string[]> =>
+  Promise.all(helm.map((program) => findProgram(program, quiet, new AbortController().signal)));
+
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly annotations?: Readonly<Record<string, string>> };
+  readonly scopes?: readonly string[];
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the kind has
+  readonly spec?: any;
+}
+
+/**
+ * What a chart makes of the development cluster's values and of these, given as YAML.
+ * @throws with what Helm says, when it refuses them
+ */
+export async function render(program: string, chart: string, values = ''): Promise<Manifest[]> {
+  // Else Helm takes one that it was built with.
+  const cluster = ['--namespace', 'a-namespace', '--kube-version', '1.34.0'];
+  const given = ['--values', join(root, 'k8s/values', `${chart}.yaml`), '--values', '-'];
+  const command = run(program, ['template', chart, join(root, 'charts', chart), ...cluster, ...given]);
+  command.child.stdin!.end(values || '{}');
+  const { stdout } = await command;
+  return parseAllDocuments(stdout).flatMap((document) => document.toJS() ?? []);
+}
