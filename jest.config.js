@@ -1,5 +1,6 @@
 // Three costs of test, told apart by the file's name: *.unit (nothing but code), *.int (a real PostgreSQL),
-// *.e2e (the whole system on real parts). And *.long, which takes minutes and Python, and is not part of `npm test`.
+// *.e2e (the whole system on real parts). Not part of `npm test`: *.long, which takes minutes and Python, and *.cluster, which takes
+// a Kubernetes.
 // Node strips the types itself, so nothing is transformed.
 const project = (name, extra) => ({
   displayName: name,
@@ -22,5 +23,6 @@ export default {
     }),
     project('e2e', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
     project('long', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
+    project('cluster'),
   ],
 };

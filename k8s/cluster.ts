@@ -1,40 +1,48 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Progress } from '../local/progress.ts';
 import { playStory } from '../local/story.ts';
 import { type Cluster, current, up } from './clusters.ts';
+import { IMAGE, RELEASE_IMAGE } from './image.ts';
 import { developmentSecrets } from './secrets.ts';
 import type { Shell } from './shell.ts';
 import { openStage } from './stage.ts';
 
 export const NAMESPACE = 'member-system';
 const root = join(import.meta.dirname, '..');
-const manifest = (name: string) => join(root, 'k8s', `${name}.yaml`);
+
+/** One of k8s/, with the image of today's sources. */
+const manifest = (name: string): string =>
+  readFileSync(join(root, 'k8s', `${name}.yaml`), 'utf8').replaceAll(RELEASE_IMAGE, IMAGE);
 
 type Tell = (line: string) => void;
 
 /** Installs everything: what production brings itself, then the three charts. Again, it upgrades. */
 export async function install({ shell, image }: Cluster, say: Tell): Promise<void> {
   const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
+  const apply = (name: string) =>
+    shell.run(['kubectl', '--namespace', NAMESPACE, 'apply', '--filename', '-'], { input: manifest(name) });
   const step = async (what: string, work: () => Promise<unknown>) => {
     const since = performance.now();
     await work();
     say(`${what} (${((performance.now() - since) / 1000).toFixed(0)} s)`);
   };
   await step('the image is built and loaded', () => image(() => undefined));
-  await shell.kubectl('apply', '--filename', manifest('namespace'));
+  await apply('namespace');
   await step('credentials exist', () => createMissing(shell));
   await step('PostgreSQL and the broker run', async () => {
-    for (const name of ['postgres', 'nats']) await kubectl('apply', '--filename', manifest(name));
+    for (const name of ['postgres', 'nats']) await apply(name);
     for (const name of ['postgres', 'nats'])
       await kubectl('rollout', 'status', `statefulset/${name}`, '--timeout=180s');
   });
   await step('both databases and their roles exist', async () => {
-    await kubectl('delete', '--ignore-not-found', '--filename', manifest('databases'));
-    await kubectl('apply', '--filename', manifest('databases'));
+    // A Job cannot be changed.
+    await kubectl('delete', '--ignore-not-found', '--filename', join(root, 'k8s/databases.yaml'));
+    await apply('databases');
     for (const system of ['member', 'family-account'])
       await kubectl('wait', '--for=condition=complete', `job/${system}-database`, '--timeout=120s');
   });
-  await kubectl('apply', '--filename', manifest('identity-provider'));
+  await apply('identity-provider');
   const chart = (name: string) => step(`${name} is installed`, () => installChart(shell, name));
   await chart('member');
   await Promise.all([chart('workers'), chart('family-account')]);
@@ -44,7 +52,7 @@ export async function install({ shell, image }: Cluster, say: Tell): Promise<voi
 export async function installChart(shell: Shell, name: string, ...more: string[]): Promise<void> {
   const values = ['--values', join(root, 'k8s/values', `${name}.yaml`)];
   const wait = ['--wait', '--timeout', '5m'];
-  const where = ['--namespace', NAMESPACE];
+  const where = ['--namespace', NAMESPACE, '--set', `image.tag=${IMAGE.split(':')[1]}`];
   await shell.run([
     'helm',
     'upgrade',

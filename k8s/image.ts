@@ -1,13 +1,29 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const root = join(import.meta.dirname, '..');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
 
-/** The image that the charts name when they are told of no other. */
-export const IMAGE = `member-system:${version}`;
+/** The image that the charts and k8s/ name when they are told of no other. */
+export const RELEASE_IMAGE = `member-system:${version}`;
+
+/** The same with a tag that says what is in it, so that a cluster replaces pods when, and only when, something has changed. */
+export const IMAGE = `${RELEASE_IMAGE}-${digestOf(['Dockerfile', 'package-lock.json', 'lib', 'services'])}`;
+
+function digestOf(sources: readonly string[]): string {
+  const digest = createHash('sha256');
+  for (const source of sources) {
+    const path = join(root, source);
+    const files = statSync(path).isDirectory() ? readdirSync(path, { recursive: true, withFileTypes: true }) : [];
+    const names = files.filter((it) => it.isFile()).map((it) => join(it.parentPath, it.name));
+    for (const name of files.length > 0 ? names.sort() : [path])
+      digest.update(relative(root, name)).update(readFileSync(name));
+  }
+  return digest.digest('hex').slice(0, 12);
+}
 
 const builders = [
   { name: 'docker', command: ['docker', 'build'] },
@@ -48,7 +64,7 @@ export function labels(): string[] {
 
 // `npm run image [-- --tag NAME:TAG]`
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { tag: { type: 'string', default: IMAGE } } });
+  const { values } = parseArgs({ options: { tag: { type: 'string', default: RELEASE_IMAGE } } });
   try {
     process.stdout.write(`${values.tag} was built by ${buildImage(values.tag)}.\n`);
   } catch (error) {

@@ -110,6 +110,11 @@ export const common = {
     default: '8080',
   },
   HOST: { schema: z.string(), doc: 'address that HTTP is served on', default: '127.0.0.1' },
+  LINGER_SECONDS: {
+    schema: integer({ min: 0, max: 10 }),
+    doc: 'how long a process that is told to stop goes on serving while it says that it is neither healthy nor ready: longer than a sidecar or a load balancer takes to notice',
+    default: '0',
+  },
   DATABASE_URL: {
     schema: url('postgres', 'postgresql'),
     doc: 'PostgreSQL, as `postgres://role:password@host:port/database`',

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import Router from '@koa/router';
 import Koa from 'koa';
 import { request } from 'undici';
@@ -8,33 +9,31 @@ export type Check = () => Promise<void>;
 /** A check that hangs is a check that failed; orchestrators give a probe one to a few seconds. */
 const CHECK_TIMEOUT_MS = 2_000;
 
-/** What this process answers to probes. It lives until `fail`, and is ready while all its checks pass, until `drain`. */
+/** What this process answers to probes. It is healthy until it leaves, and ready while all its checks pass. */
 export class Health {
   readonly #checks: Readonly<Record<string, Check>>;
-  #draining = false;
-  #failed = false;
+  #leaving = false;
 
   constructor(checks: Readonly<Record<string, Check>>) {
     this.#checks = checks;
   }
 
-  /** Not ready any more: the first step of a shutdown, so that nobody sends new work. */
-  drain(): void {
-    this.#draining = true;
+  /**
+   * The first step of a shutdown: neither ready nor healthy any more, and still serving, for as long as it takes the others to find out.
+   * Until then a sidecar sends callers here, and it is to be gone before there is nobody behind it.
+   */
+  async leave(lingerSeconds: number): Promise<void> {
+    this.#leaving = true;
+    await delay(lingerSeconds * 1000);
   }
 
-  /** Not alive any more: the last step of a shutdown, so that a sidecar that waits for us stops waiting. */
-  fail(): void {
-    this.#failed = true;
-  }
-
-  get alive(): boolean {
-    return !this.#failed;
+  get isLeaving(): boolean {
+    return this.#leaving;
   }
 
   /** `ok`, or what is wrong, by check. */
   async readiness(): Promise<{ ready: boolean; checks: Record<string, string> }> {
-    if (this.#draining) return { ready: false, checks: { process: 'shutting down' } };
+    if (this.#leaving) return { ready: false, checks: { process: 'shutting down' } };
     const results = await Promise.all(
       Object.entries(this.#checks).map(async ([name, check]) => [name, await outcome(check)] as const),
     );
@@ -84,8 +83,8 @@ export function daprCheck({ port, host = '127.0.0.1' }: { port: number; host?: s
 /** Adds `/healthz` and `/readyz`. */
 export function addProbes(router: Router, health: Health): void {
   router.get('/healthz', (ctx) => {
-    ctx.status = health.alive ? 200 : 503;
-    ctx.body = { status: health.alive ? 'ok' : 'stopping' };
+    ctx.status = health.isLeaving ? 503 : 200;
+    ctx.body = { status: health.isLeaving ? 'stopping' : 'ok' };
   });
   router.get('/readyz', async (ctx) => {
     const { ready, checks } = await health.readiness();

@@ -46,6 +46,7 @@ export function createApi({ log, before, trustProxy = false, ...options }: ApiOp
   app.on('error', (error) => log.debug({ err: error }, 'connection error'));
   app.use(requestLog(log));
   app.use(securityHeaders);
+  app.use(partWhenLeaving(options.health));
   if (before) app.use(before);
   const router = createRouter(options);
   app.use(router.routes());
@@ -91,9 +92,9 @@ function serve(
 }
 
 function idempotencyKey(ctx: Context): string | undefined {
-  const header = ctx.get('idempotency-key');
-  if (header === '') return undefined;
-  const [, quoted, bare] = IDEMPOTENCY_KEY.exec(header) ?? [];
+  const header = ctx.headers['idempotency-key'];
+  if (header === undefined) return undefined;
+  const [, quoted, bare] = IDEMPOTENCY_KEY.exec(`${header}`) ?? [];
   const key = quoted ?? bare;
   if (key !== undefined) return key;
   throw new DomainError('invalid-idempotency-key', 'An Idempotency-Key has 16 to 255 visible characters', 'invalid');
@@ -149,6 +150,14 @@ function refuseMethod(ctx: Context, allowed: string[]): void {
   if (ctx.method !== 'OPTIONS')
     throw new DomainError('method-not-allowed', `This path takes ${allowed.join(', ')}`, 'method-not-allowed');
   ctx.status = 204;
+}
+
+/** Callers that keep a connection go elsewhere with their next request. */
+function partWhenLeaving(health: Health): Middleware {
+  return async (ctx, next) => {
+    if (health.isLeaving) ctx.set('Connection', 'close');
+    await next();
+  };
 }
 
 const securityHeaders: Middleware = async (ctx, next) => {

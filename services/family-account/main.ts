@@ -26,7 +26,7 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   const topics = eventsIn({ orm, keyring, member });
   for (const consumer of orderedConsumers) await join(orm, consumer, 'beginning');
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => health.drain());
+  onShutdown(() => health.leave(config.LINGER_SECONDS));
   const before = hear({ stack, log, orm, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;
   const idempotency = new Idempotency(config.MASTER_KEY);

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { provenance } from '#eventing/provenance';
 import { MEMBER_EVENT_SOURCE } from '#member/contract';
 import { DependencyUnavailable } from '#service/errors';
+import { RetryableError, retry } from '#service/retry';
 import type { MemberSystem } from './member-system.ts';
 
 export interface MemberClientOptions {
@@ -12,7 +13,7 @@ export interface MemberClientOptions {
   readonly appId: string;
   /** Reads a member's newest state. */
   readonly readerToken: string;
-  /** How long an answer is waited for; milliseconds. A caller of ours waits meanwhile. */
+  /** How long an answer is waited for, all tries together; milliseconds. A caller of ours waits meanwhile. */
   readonly timeoutMs?: number;
   /** Calls under way at once; more fail at once. The SDK cannot abort a call, so those that nobody waits for any more count too. */
   readonly maxCalls?: number;
@@ -71,33 +72,34 @@ function invoker({ daprPort, daprApiToken, appId, timeoutMs = 3_000, maxCalls = 
     logger: { level: LogLevel.Error },
   });
   let calls = 0;
-  const invoke = async (path: string, token: string): Promise<MemberAnswer> => {
-    if (calls >= maxCalls) throw unavailable(new Error(`${calls} calls are under way`));
+  const ask = async (path: string, token: string, signal: AbortSignal): Promise<MemberAnswer> => {
+    if (calls >= maxCalls) throw new Error(`${calls} calls are under way`);
     const headers = { authorization: `Bearer ${token}`, traceparent: provenance().traceparent };
     calls += 1;
     const call = client.invoker.invoke(appId, path, HttpMethod.GET, undefined, { headers }).finally(() => {
       calls -= 1;
     });
     try {
-      return { body: await within(timeoutMs, call) };
+      return { body: await Promise.race([call, aborted(signal)]) };
     } catch (error) {
       const refusal = refusalIn(error);
-      if (refusal === undefined) throw unavailable(error);
+      if (refusal === undefined) throw new RetryableError('no answer of the member API', { cause: error });
       return { refusal };
     }
   };
+  // Asking changes nothing, so it is asked again when the call was lost on the way: a sidecar whose neighbour is just being replaced
+  // may take seconds to find its successor, and the next call finds it at once.
+  const patience = { tryMs: timeoutMs * 0.4, totalMs: timeoutMs, tries: 3, backoffMs: 100 };
+  const invoke = (path: string, token: string): Promise<MemberAnswer> =>
+    retry((signal) => ask(path, token, signal), patience).catch((error: unknown) => {
+      throw unavailable(error);
+    });
   return Object.assign(invoke, { client });
 }
 
 /** The SDK has no time-out, and waits half a minute for a sidecar that is not there. */
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  const { promise: timeout, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
-  try {
-    return await Promise.race([work, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
 }
 
 // The SDK throws every answer but 2xx as an Error whose message is JSON: {"error": reason phrase, "error_msg": body, "status": number}.

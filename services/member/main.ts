@@ -15,7 +15,7 @@ await run('member', async ({ stack, onShutdown, log }) => {
     await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: 'member' }),
   );
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => health.drain());
+  onShutdown(() => health.leave(config.LINGER_SECONDS));
   const api = memberApi({
     orm,
     keyring,

@@ -1,8 +1,8 @@
 import { request } from 'undici';
 import { z } from 'zod';
 import { DependencyUnavailable, DomainError } from '#service/errors';
+import { type Patience, RetryableError, retry } from '#service/retry';
 import type { IdentityProvider, VerifiedPerson } from './identity-provider.ts';
-import { type Patience, RetryableError, retry } from './retry.ts';
 
 export interface PortOneOptions {
   /** Base URL of its API. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { common, hearing, type Settings, token, url } from '#service/config';
 
-const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const { PORT, HOST, LINGER_SECONDS, DATABASE_URL, DAPR_HTTP_PORT, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
 
 /** `name=token,name=token` to a map of tokens by name. */
 const readerTokens: z.ZodType<ReadonlyMap<string, string>, string> = z
@@ -21,6 +21,7 @@ const IDENTITY_PROVIDER_SECRET = { schema: token, doc: 'API secret at the identi
 export const settings = {
   PORT,
   HOST,
+  LINGER_SECONDS,
   DATABASE_URL,
   DAPR_HTTP_PORT,
   LOG_LEVEL,
@@ -49,6 +50,7 @@ export const settings = {
 export const workerSettings = {
   PORT,
   HOST,
+  LINGER_SECONDS,
   DATABASE_URL,
   ...hearing,
   LOG_LEVEL,

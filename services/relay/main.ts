@@ -32,7 +32,7 @@ await run('relay', async ({ stack, onShutdown, log }) => {
     log,
   });
   const health = new Health({ lease: () => relay.check(), dapr });
-  onShutdown(() => health.drain());
+  onShutdown(() => health.leave(0));
   stack.use(await listen(createProbes(health), { port: config.PORT, host: config.HOST }));
   stack.use(relay.start());
   log.info({ port: config.PORT }, 'listening');

@@ -14,7 +14,7 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
     await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: name, maxConnections: 4 }),
   );
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => health.drain());
+  onShutdown(() => health.leave(config.LINGER_SECONDS));
   const app = createApi({
     title: name,
     version: '1.0.0',

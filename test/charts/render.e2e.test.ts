@@ -156,7 +156,7 @@ describe('Refused, with a sentence:', () => {
     ['member', 'relay: { resendAfterSeconds: 20 }', 'use at least 30'],
     ['family-account', 'broker: { deliverySeconds: 200 }', 'use at least 400'],
     ['member', 'shutdown: { gracePeriodSeconds: 30 }', 'pods would be killed in the middle of their work'],
-    ['workers', 'shutdown: { drainSeconds: 60, gracePeriodSeconds: 90 }', 'before its app has drained'],
+    ['workers', 'dapr: { blockShutdownSeconds: 5 }', 'before its app has said that it leaves'],
     ['member', 'api: { replicas: 33 }', 'an outbox has 32 partitions'],
     ['member', 'api: { autoscaling: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
     ['member', 'api: { keda: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],

@@ -18,7 +18,7 @@ export function caller(url: string): Call {
     const response = await fetch(url + path, {
       method,
       headers: {
-        ...(key && { 'idempotency-key': key }),
+        ...(key !== undefined && { 'idempotency-key': key }),
         ...(token && { authorization: `Bearer ${token}` }),
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },

@@ -69,6 +69,7 @@ spec:
           args: {{ toJson .args }}
           env:
             - { name: PORT, value: "8080" }
+            - { name: LINGER_SECONDS, value: {{ $shutdown.lingerSeconds | quote }} }
             {{- include "common.databaseEnv" (dict "root" $root "role" "app") | nindent 12 }}
             {{- include "common.secretEnv" (dict "name" "APP_API_TOKEN" "secret" $root.Values.dapr.appTokenSecret "key" "token") | nindent 12 }}
             {{- include "common.daprEnv" $root | nindent 12 }}
@@ -107,12 +108,12 @@ spec:
 {{- define "common.refuse" -}}
 {{- $values := .root.Values -}}
 {{- $shutdown := $values.shutdown -}}
-{{- $needed := add $shutdown.endpointsSeconds $shutdown.drainSeconds $values.dapr.gracefulShutdownSeconds -}}
+{{- $needed := add $shutdown.endpointsSeconds $shutdown.lingerSeconds $shutdown.drainSeconds $values.dapr.gracefulShutdownSeconds -}}
 {{- if lt (int $shutdown.gracePeriodSeconds) (int $needed) -}}
-{{- fail (printf "shutdown.gracePeriodSeconds is %d, and shutting down in order takes up to %d s (endpointsSeconds + drainSeconds + dapr.gracefulShutdownSeconds): pods would be killed in the middle of their work" (int $shutdown.gracePeriodSeconds) $needed) -}}
+{{- fail (printf "shutdown.gracePeriodSeconds is %d, and shutting down in order takes up to %d s (endpointsSeconds + lingerSeconds + drainSeconds + dapr.gracefulShutdownSeconds): pods would be killed in the middle of their work" (int $shutdown.gracePeriodSeconds) $needed) -}}
 {{- end -}}
-{{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.drainSeconds)) -}}
-{{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would stop publishing before its app has drained (shutdown.endpointsSeconds + drainSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.drainSeconds)) -}}
+{{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
+{{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would be gone before its app has said that it leaves (shutdown.endpointsSeconds + lingerSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- end -}}
 {{- if .relay -}}
 {{- $window := mul 2 $values.broker.deliverySeconds -}}

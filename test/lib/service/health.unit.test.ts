@@ -30,13 +30,14 @@ test('a process whose checks fail is alive all the same: starting it again would
   expect(await probe(new Health({ database: broken }), '/healthz')).toEqual([200, { status: 'ok' }]);
 });
 
-test('in a shutdown readiness falls first and health last', async () => {
+test('a process that leaves is neither ready nor healthy, and serves on until the others have found out', async () => {
   const health = new Health({ database: fine });
-  health.drain();
+  const began = performance.now();
+  const left = health.leave(0.1);
   expect((await probe(health, '/readyz'))[0]).toBe(503);
-  expect((await probe(health, '/healthz'))[0]).toBe(200);
-  health.fail();
   expect((await probe(health, '/healthz'))[0]).toBe(503);
+  await left;
+  expect(performance.now() - began).toBeGreaterThan(95);
 });
 
 test('a check that does not answer has failed', async () => {

@@ -99,6 +99,13 @@ describe('A session', () => {
   });
 });
 
+test('a call that was lost on the way is made again: whoever replaces the one that was called answers', async () => {
+  const answers: Answer[] = [json(500, DIRECT_INVOKE), () => undefined, json(200, { id, status: 'WITHDRAWN' })];
+  await using it = await open((response) => answers.shift()!(response), { timeoutMs: 1_000 });
+  expect(await it.client.standingOf(id)).toBe('WITHDRAWN');
+  expect(it.daprd.invocations).toHaveLength(3);
+});
+
 test('who does not answer in time cannot be asked, and a late answer harms nobody', async () => {
   const late: ServerResponse[] = [];
   await using it = await open((response) => void late.push(response), { timeoutMs: 50 });

@@ -56,8 +56,8 @@ describe('A request with an Idempotency-Key', () => {
     expect(await register(body, key)).toMatchObject({ status: 201 });
   });
 
-  test.each(['short', 'x'.repeat(256), 'with a space in its midst', '"unbalanced-0123456789'])(
-    'is refused when the key is %s',
+  test.each(['', 'short', 'x'.repeat(256), 'with a space in its midst', '"unbalanced-0123456789'])(
+    'is refused when the key is “%s”',
     async (key) => {
       expect(await register(person(), key)).toMatchObject(problem('invalid-idempotency-key', 400));
     },

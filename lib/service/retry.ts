@@ -18,15 +18,15 @@ export class RetryableError extends Error {
   override readonly name = 'RetryableError';
   readonly retryAfterSeconds: number | undefined;
 
-  constructor(message: string, retryAfterSeconds?: number) {
-    super(message);
+  constructor(message: string, { retryAfterSeconds, cause }: { retryAfterSeconds?: number; cause?: unknown } = {}) {
+    super(message, { cause });
     this.retryAfterSeconds = retryAfterSeconds;
   }
 
   /** @param retryAfter the header; only its form in seconds is understood */
   static fromAnswer(status: number, retryAfter: string | string[] | undefined): RetryableError {
     const seconds = typeof retryAfter === 'string' && /^\d{1,5}$/.test(retryAfter) ? Number(retryAfter) : undefined;
-    return new RetryableError(`answered ${status}`, seconds);
+    return new RetryableError(`answered ${status}`, { retryAfterSeconds: seconds });
   }
 }
 

@@ -1,0 +1,42 @@
+import { NAMESPACE } from '../../k8s/cluster.ts';
+import type { Shell } from '../../k8s/shell.ts';
+import { breaches } from '../e2e/invariants.ts';
+import { eventually } from '../support/eventually.ts';
+
+/**
+ * What must hold of everything that ever happened in a cluster's systems, once they are at rest: asked in the database's own pod.
+ * @throws with the rows that break it
+ */
+export async function invariants(shell: Shell): Promise<void> {
+  for (const database of ['member', 'family_account'])
+    await eventually(
+      async () => {
+        for (const [promise, sql] of Object.entries(breaches))
+          expect({ database, promise, rows: await query(shell, database, sql) }).toEqual({
+            database,
+            promise,
+            rows: [],
+          });
+      },
+      { timeoutMs: 90_000 },
+    );
+}
+
+/** The attempts that were spent on messages of the member system. */
+export async function attempts(shell: Shell): Promise<number> {
+  const [row] = await query(
+    shell,
+    'member',
+    'select coalesce(sum(attempts), 0)::int as attempts from eventing.delivery',
+  );
+  return (row as { attempts: number }).attempts;
+}
+
+async function query(shell: Shell, database: string, sql: string): Promise<unknown[]> {
+  const rows = `select coalesce(json_agg(breach), '[]') from (${sql}) as breach`;
+  const psql = ['psql', '--username', 'postgres', '--no-psqlrc', '--tuples-only', '--no-align', database];
+  const answer = await shell.run(['kubectl', '--namespace', NAMESPACE, 'exec', '-i', 'postgres-0', '--', ...psql], {
+    input: rows,
+  });
+  return JSON.parse(answer);
+}
