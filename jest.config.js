@@ -23,6 +23,6 @@ export default {
     }),
     project('e2e', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
     project('long', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
-    project('cluster'),
+    project('cluster', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
   ],
 };

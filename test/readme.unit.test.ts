@@ -6,17 +6,20 @@ const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
 
-describe.each(['README.md', 'CONTRIBUTING.md', 'lib/eventing/README.md', 'docs/guarantees.md', 'docs/operate.md'])('%s', (file) => {
-  test('names only npm scripts that there are', () => {
-    const named = [...read(file).matchAll(/npm (?:run )?([a-z][\w:-]*)/g)].map(([, name]) => name!);
-    expect(named.filter((name) => !['install', 'ci'].includes(name) && !scripts[name])).toEqual([]);
-  });
+describe.each(['README.md', 'CONTRIBUTING.md', 'lib/eventing/README.md', 'docs/guarantees.md', 'docs/operate.md'])(
+  '%s',
+  (file) => {
+    test('names only npm scripts that there are', () => {
+      const named = [...read(file).matchAll(/npm (?:run )?([a-z][\w:-]*)/g)].map(([, name]) => name!);
+      expect(named.filter((name) => !['install', 'ci'].includes(name) && !scripts[name])).toEqual([]);
+    });
 
-  test('links only to files that there are', () => {
-    const links = [...read(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path!);
-    expect(links.filter((path) => !existsSync(join(root, file, '..', path)))).toEqual([]);
-  });
-});
+    test('links only to files that there are', () => {
+      const links = [...read(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path!);
+      expect(links.filter((path) => !existsSync(join(root, file, '..', path)))).toEqual([]);
+    });
+  },
+);
 
 test('each guarantee names tests that there are, in words that their files hold', () => {
   const named = [

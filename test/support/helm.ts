@@ -29,11 +29,15 @@ export interface Manifest {
  * @throws with what Helm says, when it refuses them
  */
 export async function render(program: string, chart: string, values = ''): Promise<Manifest[]> {
-  // Else Helm takes one that it was built with.
+  return parseAllDocuments(await renderText(program, chart, values)).flatMap((document) => document.toJS() ?? []);
+}
+
+/** The same, as it is. */
+export async function renderText(program: string, chart: string, values: string): Promise<string> {
+  // Else Helm takes a version that it was built with.
   const cluster = ['--namespace', 'a-namespace', '--kube-version', '1.34.0'];
   const given = ['--values', join(root, 'k8s/values', `${chart}.yaml`), '--values', '-'];
   const command = run(program, ['template', chart, join(root, 'charts', chart), ...cluster, ...given]);
   command.child.stdin!.end(values || '{}');
-  const { stdout } = await command;
-  return parseAllDocuments(stdout).flatMap((document) => document.toJS() ?? []);
+  return (await command).stdout;
 }

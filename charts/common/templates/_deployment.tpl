@@ -53,15 +53,10 @@ spec:
       {{- end }}
       {{- end }}
       topologySpreadConstraints:
-        {{- with $workload.topologySpreadConstraints }}
-        {{- toYaml . | nindent 8 }}
-        {{- else }}
-        - maxSkew: 1
-          topologyKey: kubernetes.io/hostname
-          whenUnsatisfiable: ScheduleAnyway
-          labelSelector:
-            matchLabels: {{ include "common.selector" . | nindent 14 }}
-          matchLabelKeys: [pod-template-hash]
+        {{- $nodes := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" }}
+        {{- $own := dict "labelSelector" (dict "matchLabels" (include "common.selector" . | fromYaml)) "matchLabelKeys" (list "pod-template-hash") }}
+        {{- range $workload.topologySpreadConstraints | default (list $nodes) }}
+        - {{ merge (deepCopy .) (hasKey . "labelSelector" | ternary dict $own) | toYaml | nindent 10 }}
         {{- end }}
       containers:
         - name: app

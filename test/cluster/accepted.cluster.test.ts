@@ -1,0 +1,85 @@
+import { charts } from '../../docs/charts.ts';
+import { type Cluster, current } from '../../k8s/clusters.ts';
+import { helmPrograms, renderText } from '../support/helm.ts';
+import { otherOperatorsCrds } from './crds.ts';
+
+const NAMESPACE = 'a-namespace';
+let cluster: Cluster;
+let helm: string;
+let crds: string[];
+beforeAll(async () => {
+  cluster = await current();
+  [helm] = (await helmPrograms()) as [string, string];
+  crds = await otherOperatorsCrds();
+  for (const crd of crds) await cluster.shell.kubectl('apply', '--server-side', '--filename', crd);
+  // What would be refused is told as a warning: a trial run makes no pods.
+  const labels = Object.fromEntries(
+    ['enforce', 'warn'].map((mode) => [`pod-security.kubernetes.io/${mode}`, 'restricted']),
+  );
+  const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, labels } };
+  await apply(JSON.stringify(namespace));
+}, 120_000);
+
+afterAll(async () => {
+  await cluster.shell.kubectl('delete', 'namespace', NAMESPACE, '--ignore-not-found');
+  for (const crd of crds) await cluster.shell.kubectl('delete', '--ignore-not-found', '--filename', crd);
+}, 120_000);
+
+/** @returns what the API server remarks */
+async function apply(manifests: string, ...flags: string[]): Promise<string[]> {
+  const remarks: string[] = [];
+  const command = ['kubectl', '--namespace', NAMESPACE, 'apply', ...flags, '--filename', '-'];
+  await cluster.shell.run(command, {
+    input: manifests,
+    tell: (line) => /^Warning/.test(line) && remarks.push(line),
+  });
+  return remarks;
+}
+
+const everything = (workload: string) => `
+serviceMonitor: { enabled: true, labels: { release: prometheus } }
+networkPolicy:
+  enabled: true
+  metricsFrom: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: monitoring } } }]
+  egressTo: [{ ipBlock: { cidr: 10.0.0.0/8 } }]
+commonLabels: { team: identity }
+imagePullSecrets: [{ name: registry }]
+image: { digest: "sha256:${'0'.repeat(64)}" }
+dapr: { nativeSidecar: true, tracing: { samplingRate: "0.1", otel: { endpointAddress: "otel:4317", protocol: grpc, isSecure: false } } }
+${workload}:
+  replicas: 3
+  extraEnv: [{ name: NODE_OPTIONS, value: --max-old-space-size=300 }]
+  extraEnvFrom: [{ configMapRef: { name: more, optional: true } }]
+  podAnnotations: { example.com/note: here }
+  podLabels: { example.com/cost: "1" }
+  nodeSelector: { kubernetes.io/os: linux }
+  tolerations: [{ key: dedicated, operator: Exists }]
+  affinity: { podAntiAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [] } }
+  topologySpreadConstraints: [{ maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway }]
+  priorityClassName: system-cluster-critical
+  podDisruptionBudget: { maxUnavailable: 50% }
+`;
+
+describe.each(charts)('what the chart %s makes is accepted under "restricted", without a remark,', (chart) => {
+  const workload = chart === 'workers' ? 'defaults' : 'api';
+  const values: [string, string][] = [
+    ...['jetstream', 'redis', 'rabbitmq', 'kafka'].map((kind): [string, string] => [kind, `broker: { kind: ${kind} }`]),
+    ['everything at once', everything(workload)],
+    ['autoscaling', `${workload}: { autoscaling: { enabled: true } }`],
+    ['KEDA', `${workload}: { keda: { enabled: true } }`],
+    ['Kafka without credentials', 'broker: { kind: kafka, kafka: { authType: none, tls: false } }'],
+  ];
+  test.each(values)('with %s', async (_, given) => {
+    expect(await apply(await renderText(helm, chart, given), '--dry-run=server')).toEqual([]);
+  });
+});
+
+test('what is not accepted is told', async () => {
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'bold' },
+    spec: { containers: [{ name: 'bold', image: 'bold', securityContext: { privileged: true } }] },
+  };
+  await expect(apply(JSON.stringify(pod), '--dry-run=server')).rejects.toThrow('violates PodSecurity "restricted');
+});
