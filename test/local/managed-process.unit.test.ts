@@ -5,12 +5,12 @@ import { identify } from '../../local/process-identity.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryFolder } from './folder.ts';
 
-/** A process that says when it works, by a file; it does what `script` says besides. */
+/** A process that does what `script` says, and then says that it works, by a file; unless `isMute`. */
 async function start(script: string) {
   const folder = await temporaryFolder();
   const sign = join(folder.path, 'works');
   const lines: string[] = [];
-  const code = `const fs = require('node:fs'); const sign = ${JSON.stringify(sign)}; fs.writeFileSync(sign, ''); ${script}`;
+  const code = `const fs = require('node:fs'); const sign = ${JSON.stringify(sign)}; let isMute = false; ${script}; if (!isMute) fs.writeFileSync(sign, '')`;
   const spec: ProcessSpec = {
     name: 'a-process',
     command: [process.execPath, '-e', code],
@@ -60,7 +60,7 @@ test('a process that was killed is started again, and both is said', async () =>
 });
 
 test('a process that keeps failing is started at longer and longer intervals, and its last words are passed on', async () => {
-  await using it = await start("fs.rmSync(sign); console.log('no such database'); process.exit(3)");
+  await using it = await start("console.log('no such database'); process.exit(3)");
   it.ready.catch(() => undefined);
   await eventually(() => it.lines.length === 3);
   expect(it.lines).toEqual(
@@ -103,7 +103,7 @@ test('one that does not listen to being told to end is killed when the user insi
 });
 
 test('a process that is stopped before it is ready was never ready', async () => {
-  await using it = await start(`fs.rmSync(sign); ${FOREVER}`);
+  await using it = await start(`isMute = true; ${FOREVER}`);
   const ready = expect(it.ready).rejects.toThrow('a-process was stopped');
   await eventually(() => it.managed.describe().pid > 0);
   await it.managed.stop();
