@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { NAMESPACE } from '../../k8s/cluster.ts';
-import { IMAGE } from '../../k8s/image.ts';
 import type { Shell } from '../../k8s/shell.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -18,7 +17,13 @@ export interface Outcome {
 export async function underLoad(shell: Shell, meanwhile: () => Promise<void>): Promise<Outcome> {
   const name = `load-${Math.random().toString(36).slice(2, 8)}`;
   const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
-  await shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(pod(name)) });
+  const image = await kubectl(
+    'get',
+    'deployment',
+    'member',
+    '--output=jsonpath={.spec.template.spec.containers[0].image}',
+  );
+  await shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(pod(name, image)) });
   try {
     await kubectl('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
     await meanwhile();
@@ -29,7 +34,7 @@ export async function underLoad(shell: Shell, meanwhile: () => Promise<void>): P
   }
 }
 
-function pod(name: string) {
+function pod(name: string, image: string) {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -41,7 +46,7 @@ function pod(name: string) {
       containers: [
         {
           name: 'load',
-          image: IMAGE,
+          image,
           imagePullPolicy: 'IfNotPresent',
           args: ['--input-type=module', '--eval', readFileSync(join(import.meta.dirname, 'load.js'), 'utf8')],
           env: [
