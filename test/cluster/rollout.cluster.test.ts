@@ -16,10 +16,17 @@ let deployments: string[];
 beforeAll(async () => {
   cluster = await current();
   deployments = await names('deployments', '-l', 'app.kubernetes.io/managed-by=Helm');
-  // A single one of an API cannot go without being missed.
-  await scale(2, apis);
-}, 180_000);
-afterAll(() => scale(1, apis), 180_000);
+  // A single one of an API cannot be evicted without being missed.
+  for (const api of apis) await upgrade(api, 'api.replicas=2');
+}, 400_000);
+afterAll(async () => {
+  for (const api of apis) await upgrade(api, 'api.replicas=1');
+}, 400_000);
+
+const helm = (...args: string[]) =>
+  cluster.shell.run(['helm', ...args, '--namespace', NAMESPACE, '--wait', '--timeout', '5m']);
+const upgrade = (chart: string, value: string) =>
+  helm('upgrade', chart, join(root, 'charts', chart), '--reuse-values', '--set', value);
 
 const kubectl = (...args: string[]) => cluster.shell.kubectl('--namespace', NAMESPACE, ...args);
 const names = async (...query: string[]): Promise<string[]> =>
@@ -29,11 +36,6 @@ const podsOf = (app: string) =>
 const settled = async (apps: readonly string[]) => {
   for (const app of apps) await kubectl('rollout', 'status', `deployment/${app}`, '--timeout=180s');
 };
-
-async function scale(replicas: number, apps: readonly string[]): Promise<void> {
-  for (const app of apps) await kubectl('scale', `deployment/${app}`, `--replicas=${replicas}`);
-  await settled(apps);
-}
 
 /** Whatever happens meanwhile, callers do not feel it, all that they did has come true in the end, and no attempt was spent. */
 async function nobodyNotices(happens: () => Promise<void>): Promise<void> {
@@ -68,13 +70,8 @@ test('every app is replaced under load', async () => {
 }, 600_000);
 
 test('an upgrade, and the way back, under load', async () => {
-  const helm = (...args: string[]) =>
-    cluster.shell.run(['helm', ...args, '--namespace', NAMESPACE, '--wait', '--timeout', '5m']);
   await nobodyNotices(async () => {
-    for (const chart of charts) {
-      const next = ['--reuse-values', '--set', `commonLabels.revision=next`];
-      await helm('upgrade', chart, join(root, 'charts', chart), ...next);
-    }
+    for (const chart of charts) await upgrade(chart, 'commonLabels.revision=next');
     expect(await names('deployments', '-l', 'revision=next')).toEqual(deployments);
     for (const chart of charts) await helm('rollback', chart);
     expect(await names('deployments', '-l', 'revision=next')).toEqual([]);
