@@ -14,6 +14,8 @@ type Answer = { status: 'SUCCESS' | 'RETRY' };
 
 /** Who in this process hears a topic. */
 export interface Subscriber extends HeardTopic {
+  /** The CloudEvents source that may speak there. What others say is kept for an operator to see, and nobody acts on it. */
+  readonly source: string;
   readonly consumers?: readonly Consumer[];
   /** For topics of this process's own system: marks what came back. */
   readonly recorder?: Recorder;
@@ -73,6 +75,8 @@ async function receive(ctx: Context, subscriber: Subscriber, options: Subscripti
     }
     const event = read(raw);
     if ('error' in event) await options.keepUnreadable(raw, event.error);
+    else if (event.source !== subscriber.source)
+      await options.keepUnreadable(raw, new Error(`of the source ${event.source}, where ${subscriber.source} speaks`));
     else await handOut(event, subscriber, options);
     return { status: 'SUCCESS' };
   } catch (error) {

@@ -73,6 +73,19 @@ export class Idempotency {
     }
   }
 
+  /**
+   * Forgets what is too old, now and then, whether or not anybody comes with a key.
+   * @returns what stops it
+   */
+  forgetting(em: EntityManager, log: { warn(fields: object, message: string): void }, everyMs = 600_000): Disposable {
+    const forget = () =>
+      execute(em.fork(), `delete from service.idempotency where created_at < now() - ${KEPT}`).catch((error: unknown) =>
+        log.warn({ err: error }, 'cannot forget old answers now'),
+      );
+    const timer = setInterval(() => void forget(), everyMs).unref();
+    return { [Symbol.dispose]: () => clearInterval(timer) };
+  }
+
   async #read(tx: EntityManager, keyHash: Buffer, fingerprint: Buffer, key: string): Promise<SentAnswer> {
     const [row] = await execute<{ fingerprint: Buffer; answer: Buffer }>(
       tx,

@@ -10,10 +10,16 @@ export type SystemUrls = Readonly<Record<DatabaseRole, string>>;
 /**
  * Creates the database that these connection strings lead to, and the roles that they name; roles that exist get the passwords. The owner's
  * role owns the database and so runs migrations; the others may connect, and get their privileges from migrations. Nobody else may connect.
+ * What the server logs of a failed statement of theirs holds no values: these may be about persons.
  * @param adminUrl of a role that may create both
+ * @param remark is told what the role may not do, and somebody else has to
  * @throws when the connection strings do not fit together, or the server refuses
  */
-export async function createDatabase(adminUrl: string, urls: SystemUrls): Promise<void> {
+export async function createDatabase(
+  adminUrl: string,
+  urls: SystemUrls,
+  remark: (line: string) => void = () => undefined,
+): Promise<void> {
   const roles = databaseRoles.map((role) => ({ role, ...partsOf(urls[role]) }));
   const { database, name: owner } = roles[0]!;
   for (const { role, name, database: other } of roles) {
@@ -23,6 +29,7 @@ export async function createDatabase(adminUrl: string, urls: SystemUrls): Promis
   }
   await withClient(adminUrl, async (client) => {
     for (const { name, password } of roles) await createRole(client, name, password);
+    for (const { name } of roles) await keepValuesFromLog(client, name, remark);
     const { rowCount } = await client.query('select from pg_database where datname = $1', [database]);
     if (rowCount === 0) {
       // Whoever is no superuser may give a database only to a role that he belongs to.
@@ -45,6 +52,18 @@ async function createRole(client: Client, name: string, password: string): Promi
   const { rowCount } = await client.query('select from pg_roles where rolname = $1', [name]);
   const verb = rowCount === 0 ? 'create' : 'alter';
   await client.query(`${verb} role ${name} login password ${client.escapeLiteral(password)}`);
+}
+
+/** MikroORM writes values into its statements, and of a duplicate the server tells the key. */
+async function keepValuesFromLog(client: Client, name: string, remark: (line: string) => void): Promise<void> {
+  const settings = { log_min_error_statement: 'panic', log_error_verbosity: 'terse' };
+  for (const [setting, value] of Object.entries(settings)) {
+    const statement = `alter role ${name} set ${setting} = ${value}`;
+    await client.query(statement).catch((error: { code?: string }) => {
+      if (error.code !== '42501') throw error;
+      remark(`a superuser has to say "${statement}": else the server's log holds values of failed statements`);
+    });
+  }
 }
 
 async function withClient<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {

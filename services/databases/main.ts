@@ -6,12 +6,13 @@ import { settings } from './settings.ts';
 // A command that ends when it is done: once for each system, and again when passwords change.
 await run('databases', async ({ log }) => {
   const config = readConfig(settings);
-  await createDatabase(config.ADMIN_URL, {
+  const urls = {
     owner: config.OWNER_URL,
     app: config.APP_URL,
     relay: config.RELAY_URL,
     housekeeping: config.HOUSEKEEPING_URL,
     readonly: config.READONLY_URL,
-  });
+  };
+  await createDatabase(config.ADMIN_URL, urls, (line) => log.warn(line));
   log.info({ database: new URL(config.OWNER_URL).pathname.slice(1) }, 'done');
 });

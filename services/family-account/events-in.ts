@@ -1,19 +1,20 @@
-import { topicOf } from '#eventing/cloud-event';
+import { sourceOf, topicOf } from '#eventing/cloud-event';
 import type { Subscriber } from '#eventing/dapr-subscriptions';
 import { Recorder } from '#eventing/recorder';
-import { MEMBER_EXTERNAL_TOPIC } from '#member/contract';
+import { MEMBER_EVENT_SOURCE, MEMBER_EXTERNAL_TOPIC } from '#member/contract';
 import { externalBroadcaster, joinedCheck, membership, type Neighbourhood } from './consumers.ts';
 import { system } from './system.ts';
 
 /** Who hears which topic. One delivery goes to several consumers, each with its own transaction and its own tries. */
 export function eventsIn(neighbourhood: Neighbourhood): Readonly<Record<string, Subscriber>> {
-  const recorder = new Recorder(neighbourhood.orm);
+  const own = { source: sourceOf(system), recorder: new Recorder(neighbourhood.orm) };
   return {
     [MEMBER_EXTERNAL_TOPIC]: {
+      source: MEMBER_EVENT_SOURCE,
       consumers: [membership(neighbourhood)],
       latest: () => neighbourhood.member.latestOn(MEMBER_EXTERNAL_TOPIC),
     },
-    [topicOf(system, 'internal')]: { recorder, consumers: [externalBroadcaster, joinedCheck(neighbourhood)] },
-    [topicOf(system, 'external')]: { recorder },
+    [topicOf(system, 'internal')]: { ...own, consumers: [externalBroadcaster, joinedCheck(neighbourhood)] },
+    [topicOf(system, 'external')]: own,
   };
 }

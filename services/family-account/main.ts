@@ -30,6 +30,7 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   const before = hear({ stack, log, orm, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;
   const idempotency = new Idempotency(config.MASTER_KEY);
+  stack.use(idempotency.forgetting(orm.em.fork(), log));
   const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, idempotency, before });
   const server = stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
   log.info(server.address(), 'listening');

@@ -7,11 +7,6 @@ import { DomainError } from '#service/errors';
 const LIMITS = { account: 100, address: 300, both: 10 } as const;
 const WINDOW = "interval '15 minutes'";
 
-/** One try at a password. It counts as a failure until it has succeeded: many at the same moment are all counted. */
-export interface Attempt {
-  succeeded(): Promise<void>;
-}
-
 /** Whoever tries too many passwords has to wait. The counts are in the database, one for all replicas, by keyed hashes that name nobody. */
 export class LogInLimits {
   readonly #key: Buffer;
@@ -22,11 +17,18 @@ export class LogInLimits {
   }
 
   /**
-   * Counts a try before the password is looked at.
-   * @param account what is tried: an e-mail address, whether or not a member has it
-   * @throws DomainError `too-many-attempts`, with the time after which it is worth trying again
+   * Lets a password be looked at. The try counts as a failure until it has succeeded: many at the same moment are all counted. One that
+   * comes to no end (too many are under way, the database is gone) was none.
+   * @param who what is tried, an e-mail address for one, whether or not a member has it; and from where
+   * @param check says whether the password is right
+   * @returns what it says
+   * @throws DomainError `too-many-attempts`, with the time after which it is worth trying again; and what `check` throws
    */
-  async attempt(em: EntityManager, { account, address }: { account: string; address: string }): Promise<Attempt> {
+  async guard(
+    em: EntityManager,
+    { account, address }: { account: string; address: string },
+    check: () => Promise<boolean>,
+  ): Promise<boolean> {
     // On a connection of its own: it stays counted whatever becomes of the transaction around it.
     const own = em.fork();
     const whos = {
@@ -40,21 +42,23 @@ export class LogInLimits {
       const row = rows.find(({ who }) => who.equals(whos[name as keyof typeof LIMITS]));
       if (row && row.failures > limit) throw tooMany(Math.max(1, Math.ceil(row.wait)));
     }
-    return {
-      async succeeded() {
-        await execute(own, 'delete from log_in_attempt where who = ?', [whos.both]);
-        await execute(own, 'update log_in_attempt set failures = failures - 1 where who in (?, ?) and failures > 0', [
-          whos.account,
-          whos.address,
-        ]);
-      },
-    };
+    const right = await check().catch(async (error: unknown) => {
+      // Where this fails as well, the try stays counted.
+      await execute(own, TAKE_BACK, [keys]).catch(() => undefined);
+      throw error;
+    });
+    if (!right) return false;
+    await execute(own, 'delete from log_in_attempt where who = ?', [whos.both]);
+    await execute(own, TAKE_BACK, [array([whos.account, whos.address].map((who) => `\\x${who.toString('hex')}`))]);
+    return true;
   }
 
   #hash(...parts: string[]): Buffer {
     return createHmac('sha256', this.#key).update(JSON.stringify(parts)).digest();
   }
 }
+
+const TAKE_BACK = 'update log_in_attempt set failures = failures - 1 where who = any(?::bytea[]) and failures > 0';
 
 // In the order of the keys, so that two at once do not wait for each other; old counts are taken out of the way.
 const COUNT = `

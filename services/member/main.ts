@@ -16,12 +16,14 @@ await run('member', async ({ stack, onShutdown, log }) => {
   );
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.leave(config.LINGER_SECONDS));
+  const idempotency = new Idempotency(config.MASTER_KEY);
+  stack.use(idempotency.forgetting(orm.em.fork(), log));
   const api = memberApi({
     orm,
     keyring,
     log,
     health,
-    idempotency: new Idempotency(config.MASTER_KEY),
+    idempotency,
     trustProxy: config.TRUST_PROXY,
     operatorToken: config.OPERATOR_TOKEN,
     readerTokens: config.READER_TOKENS,

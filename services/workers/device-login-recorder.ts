@@ -1,4 +1,4 @@
-import { topicOf } from '#eventing/cloud-event';
+import { sourceOf, topicOf } from '#eventing/cloud-event';
 import { events, recordDeviceLogin, system } from '#member';
 import { readLogIn } from './log-in-fact.ts';
 import type { Worker } from './worker.ts';
@@ -6,6 +6,7 @@ import type { Worker } from './worker.ts';
 /** Writes each log-in into the log that members see. */
 export const deviceLoginRecorder: Worker = ({ keyring }) => ({
   [topicOf(system, 'internal')]: {
+    source: sourceOf(system),
     consumers: [
       {
         name: 'device-login-recorder',

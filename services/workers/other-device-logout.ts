@@ -1,10 +1,11 @@
-import { topicOf } from '#eventing/cloud-event';
+import { sourceOf, topicOf } from '#eventing/cloud-event';
 import { endOtherSessionsOfMember, events, system } from '#member';
 import type { Worker } from './worker.ts';
 
 /** Ends a member's other sessions when it logs in somewhere. */
 export const otherDeviceLogout: Worker = () => ({
   [topicOf(system, 'internal')]: {
+    source: sourceOf(system),
     consumers: [
       {
         name: 'other-device-logout',

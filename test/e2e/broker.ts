@@ -45,6 +45,17 @@ export function messagesOf(brokerUrl: string): Promise<{ topic: string; body: st
   });
 }
 
+/** What consumers have not acknowledged yet: it is brought to them, again if need be. */
+export function unacknowledged(brokerUrl: string): Promise<number> {
+  return atBroker(brokerUrl, async ({ streams, consumers }) => {
+    let count = 0;
+    for await (const stream of streams.names())
+      for await (const { num_pending, num_ack_pending } of consumers.list(stream))
+        count += num_pending + num_ack_pending;
+    return count;
+  });
+}
+
 /** Publishes a body past Dapr, as whoever has the broker's credentials can. */
 export function publishRaw(brokerUrl: string, topic: string, body: string): Promise<unknown> {
   return atBroker(brokerUrl, (_, connection) => jetstream(connection).publish(topic, body));

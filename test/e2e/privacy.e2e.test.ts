@@ -75,6 +75,8 @@ test('of a member who has withdrawn nothing is left, in no table, on no topic, i
   const words = [...secrets, ci, name, phoneNumber, home];
 
   const { id } = await members.post('/v1/members', person);
+  // What the database refuses it logs.
+  await expect(members.post('/v1/members', person)).rejects.toThrow('email-taken');
   // One of the workers keeps what it hears, so that there is something in a dead letter too.
   await stack.script('stack.ts', 'stop', 'device-login-recorder');
   const { token } = await members.post('/v1/sessions', { email: person.email, password: person.password, device });

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { Api } from '../../local/api.ts';
 import { playStory, type Stage } from '../../local/story.ts';
 import { eventually } from '../support/eventually.ts';
-import { startStack, type TestStack } from '../support/stack.ts';
+import { logOf, startStack, type TestStack } from '../support/stack.ts';
 import { deliveries, invariants } from './invariants.ts';
 
 let stack: TestStack;
@@ -92,6 +92,8 @@ async function playUntilItHolds(on: Stage, tell: (line: string) => void): Promis
 
 test('a broker that stands still is not felt by callers, costs no attempt and no dead letter, and everything arrives afterwards', async () => {
   const { memberUrl } = stage;
+  const complaints = async () => (await logOf(stack, 'member-relay')).match(/nothing can be published/g)?.length ?? 0;
+  const before = await complaints();
   expect((await stack.script('stack.ts', 'stop', 'broker')).code).toBe(0);
   const members = new Api(memberUrl);
   for (let n = 0; n < 10; n++) {
@@ -102,6 +104,8 @@ test('a broker that stands still is not felt by callers, costs no attempt and no
   }
   const running = await stack.running();
   expect((await deliveries(running)).waiting).toBe(20);
+  // Until the relay has tried, and has been told for sure that it cannot be done.
+  await eventually(async () => expect(await complaints()).toBeGreaterThan(before), { timeoutMs: 20_000 });
   expect((await stack.script('stack.ts', 'cont', 'broker')).code).toBe(0);
   await invariants(running);
   expect(await deliveries(running)).toEqual({ attempts: 0, waiting: 0 });

@@ -18,9 +18,10 @@ export async function changePassword(
 ): Promise<void> {
   // Hashing takes long: it is done before the lock is taken, and the lock then shows whether it still holds good.
   const { passwordHash: verified } = await readMember(em, change.memberId);
-  const attempt = await limits.attempt(em, { account: change.memberId, address: change.ip });
-  if (!(await verifyPassword(verified, change.currentPassword))) throw wrongPassword();
-  await attempt.succeeded();
+  const isRight = await limits.guard(em, { account: change.memberId, address: change.ip }, () =>
+    verifyPassword(verified, change.currentPassword),
+  );
+  if (!isRight) throw wrongPassword();
   const passwordHash = await hashPassword(change.newPassword);
   await em.transactional(async (tx) => {
     const member = await lockMember(tx, change.memberId);

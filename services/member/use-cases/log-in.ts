@@ -26,10 +26,11 @@ export async function logIn(
   limits: LogInLimits,
   at = new Date(),
 ): Promise<{ session: Session; token: string }> {
-  const attempt = await limits.attempt(em, { account: email, address: login.ip });
   const found = await em.findOne(Member, { email }, { disableIdentityMap: true });
-  if (!(await verifyPassword(found?.passwordHash, password)) || !found) throw invalidCredentials();
-  await attempt.succeeded();
+  const isRight = await limits.guard(em, { account: email, address: login.ip }, () =>
+    verifyPassword(found?.passwordHash, password),
+  );
+  if (!isRight || !found) throw invalidCredentials();
   const token = newToken();
   const session = await em.transactional(async (tx) => {
     const member = await lockMember(tx, found.id);

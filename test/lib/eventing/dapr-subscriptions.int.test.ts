@@ -39,6 +39,7 @@ beforeAll(async () => {
       inbox,
       topics: {
         'lamp-internal': {
+          source: '/lamp',
           consumers: [consumer(names.first, () => false), consumer(names.second, () => secondFails)],
           recorder: new Recorder(lab.orm),
         },
@@ -132,6 +133,17 @@ test('a message for this subscriber is heard', async () => {
   const delivered = event({ target: 'lab' });
   await deliver(JSON.stringify(delivered));
   expect(await heard(delivered.eventid)).toHaveLength(2);
+});
+
+test('what a stranger says on the topic, however well, is kept for an operator, and nobody acts on it', async () => {
+  const stranger = event({ source: '/stranger' });
+  expect(await deliver(JSON.stringify(stranger))).toEqual(SUCCESS);
+  expect(await heard(stranger.eventid)).toEqual([]);
+  const kept = await lab.database.sql<{ raw: string; last_error: string }>(
+    `select raw, last_error from eventing.kept_delivery where raw is not null`,
+  );
+  expect(kept.map(({ raw }) => raw)).toContain(JSON.stringify(stranger));
+  expect(kept.map(({ last_error }) => last_error)).toContain('Error: of the source /stranger, where /lamp speaks');
 });
 
 test.each([

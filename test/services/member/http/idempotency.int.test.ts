@@ -1,4 +1,5 @@
 import { Idempotency } from '#service/idempotency';
+import { eventually } from '../../../support/eventually.ts';
 import { masterKey, PASSWORD } from '../support.ts';
 import { type MemberApi, problem, startMemberApi } from './api.ts';
 
@@ -89,6 +90,19 @@ describe('A request with an Idempotency-Key', () => {
     await expect(other.once(api.system.em(), asked, work)).rejects.toThrow('not to be done again');
     const another = { ...asked, requester: 'member:1' };
     await expect(new Idempotency(masterKey).once(api.system.em(), another, work)).rejects.toThrow('not to be');
+  });
+
+  test('is forgotten a day later, whether or not anybody comes with a key', async () => {
+    const [key, body] = [newKey(), person()];
+    await register(body, key);
+    await api.system.database.sql(`update service.idempotency set created_at = now() - interval '25 hours'`);
+    const complaints: string[] = [];
+    const log = { warn: (_: object, message: string) => complaints.push(message) };
+    using _ = new Idempotency(masterKey).forgetting(api.system.em(), log, 20);
+    await eventually(async () =>
+      expect(await api.system.database.sql('select 1 from service.idempotency')).toEqual([]),
+    );
+    expect(complaints).toEqual([]);
   });
 
   test('waits at home when too many are under way', async () => {

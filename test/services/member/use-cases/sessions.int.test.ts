@@ -5,6 +5,7 @@ import { findLiveSession } from '../../../../services/member/use-cases/find-live
 import { listSessions } from '../../../../services/member/use-cases/list-sessions.ts';
 import { logIn } from '../../../../services/member/use-cases/log-in.ts';
 import { logOut } from '../../../../services/member/use-cases/log-out.ts';
+import { withdrawMember } from '../../../../services/member/use-cases/withdraw-member.ts';
 import { limits, type MemberSystem, openMemberSystem, PASSWORD } from '../support.ts';
 
 let system: MemberSystem;
@@ -118,6 +119,16 @@ describe('One member on a device, one device of a member', () => {
     );
     expect(logout_reason).toBe('OTHER_MEMBER_ON_DEVICE');
     expect((await system.factsOf(anna.id)).filter((type) => type === 'member.logged-out')).toHaveLength(1);
+  });
+
+  test('whoever was superseded by a member who has withdrawn since is logged out all the same', async () => {
+    const [anna, ben] = [await system.register(), await system.register()];
+    const shared = `shared by ${anna.id}`;
+    await system.open(anna.id, shared);
+    await system.open(ben.id, shared);
+    await withdrawMember(system.em(), ben.id);
+    await endOthersOn(shared);
+    expect(await system.liveSessionsOf(anna.id)).toEqual([]);
   });
 
   // Each log-in triggers both policies once; workers may be down, slow or many, so they come in any order and more than once.
