@@ -7,7 +7,7 @@ import { identityOf } from '../../services/member/sandbox/portone.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStack, type TestStack } from '../support/stack.ts';
 import { messagesOf } from './broker.ts';
-import { invariants } from './invariants.ts';
+import { deliveries, invariants } from './invariants.ts';
 
 let stack: TestStack;
 beforeAll(async () => {
@@ -32,6 +32,12 @@ async function* rowsOf(url: string, database: string): AsyncGenerator<[where: st
   } finally {
     await client.end();
   }
+}
+
+async function asSuperuser(url: string): Promise<Client & AsyncDisposable> {
+  const client = new Client({ connectionString: Object.assign(new URL(url), { pathname: '/member' }).href });
+  await client.connect();
+  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
 }
 
 async function* topicsOf(brokerUrl: string): AsyncGenerator<[where: string, text: string]> {
@@ -77,15 +83,12 @@ test('of a member who has withdrawn nothing is left, in no table, on no topic, i
   const { id } = await members.post('/v1/members', person);
   // What the database refuses it logs.
   await expect(members.post('/v1/members', person)).rejects.toThrow('email-taken');
-  // One of the workers keeps what it hears, so that there is something in a dead letter too.
-  await stack.script('stack.ts', 'stop', 'device-login-recorder');
   const { token } = await members.post('/v1/sessions', { email: person.email, password: person.password, device });
   const as = members.as(token);
   await as.put(`/v1/members/${id}/identity-verification`, { identityVerificationId: verificationId });
   await as.delete(`/v1/members/${id}/identity-verification`, { reason: `Because ${person.name} asked` });
   await as.put(`/v1/members/${id}/identity-verification`, { identityVerificationId: verificationId });
   const account = await families.as(token).post('/v1/family-accounts', { name: home });
-  await stack.script('stack.ts', 'cont', 'device-login-recorder');
   await fetch(`${running.memberUrl}/v1/members/${id}`, {
     method: 'PATCH',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
@@ -96,15 +99,26 @@ test('of a member who has withdrawn nothing is left, in no table, on no topic, i
     expect(loginRecords).toHaveLength(1);
   });
   await invariants(running);
+  // One of the workers cannot do its work now, and keeps what it hears.
+  await using database = await asSuperuser(running.databases.superuser);
+  await database.query('revoke insert on login_record from member_app');
+  const again = await members.post('/v1/sessions', { email: changed.email, password: person.password, device });
+  const kept = async () =>
+    (await database.query('select state from eventing.kept_delivery where envelope is not null')).rows;
+  await eventually(async () => expect(await kept()).toMatchObject([{ state: 'failing' }]));
   // So the search does find: what a member is known by while it is one.
   expect(await search(words)).toEqual(expect.arrayContaining([`member public.member: ${changed.email}`]));
   expect((await search(words)).filter((where) => !/^(member|family_account) public\./.test(where))).toEqual([]);
 
-  await as.delete(`/v1/members/${id}`);
+  await members.as(again.token).delete(`/v1/members/${id}`);
   const operators = families.as(running.familyAccountOperatorToken);
   await eventually(async () =>
     expect(await operators.get(`/v1/family-accounts/${account.id}`)).toMatchObject({ status: 'CLOSED' }),
   );
+  await eventually(async () => expect((await deliveries(running)).waiting).toBe(0));
+  expect(await kept()).toHaveLength(1);
+  expect(await search(words)).toEqual([]);
+  await database.query('grant insert on login_record to member_app');
   await invariants(running);
   expect(await search(words)).toEqual([]);
   const withdrawn = await members.as(running.memberOperatorToken).get(`/v1/members/${id}`);

@@ -23,6 +23,29 @@ async function home() {
   return { anna, ben, id: account.id as string, path };
 }
 
+test('with an Idempotency-Key an account is opened once, an invitation made once, and joined once, however often it is asked', async () => {
+  const [anna, ben] = [api.somebody(), api.somebody()];
+  const twice = async (path: string, token: string, body?: object) => {
+    const key = `a-key-of-this-test-${uuid()}`;
+    const [first, second] = [
+      await call('POST', path, { token, body, key }),
+      await call('POST', path, { token, body, key }),
+    ];
+    expect(second).toMatchObject({ status: first.status, body: first.body });
+    expect([first.headers.get('idempotency-replayed'), second.headers.get('idempotency-replayed')]).toEqual([
+      null,
+      'true',
+    ]);
+    return first;
+  };
+  const opened = await twice('/v1/family-accounts', anna.token, { name: 'Home' });
+  const path = `/v1/family-accounts/${opened.body.id}`;
+  const invited = await twice(`${path}/invitations`, anna.token);
+  const joined = await twice(`/v1/invitations/${invited.body.code}/acceptance`, ben.token);
+  expect([opened.status, invited.status, joined.status]).toEqual([201, 201, 200]);
+  expect((await call('GET', path, { token: anna.token })).body.members).toHaveLength(2);
+});
+
 describe('The way of a family', () => {
   test('is opened, joined, handed over, left and closed', async () => {
     const [anna, ben] = [api.somebody(), api.somebody()];
