@@ -1,5 +1,5 @@
 import { type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { connect, type NatsConnection, nanos } from '@nats-io/transport-node';
 
 /** Does something at the broker of a system that runs, as its operator might. */
 export async function atBroker<T>(
@@ -42,6 +42,14 @@ export function messagesOf(brokerUrl: string): Promise<{ topic: string; body: st
       }
     }
     return all;
+  });
+}
+
+/** Lets a topic take a message that it has had before: JetStream takes an id once in two minutes, other brokers whenever it comes. */
+export function takeRepeats(brokerUrl: string, topic: string): Promise<unknown> {
+  return atBroker(brokerUrl, async ({ streams }) => {
+    const { config } = await streams.info(topic);
+    return streams.update(topic, { ...config, duplicate_window: nanos(100) });
   });
 }
 

@@ -4,7 +4,7 @@ import { Api, ApiError } from '../../local/api.ts';
 import type { Running } from '../../local/running.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStackWith, type TestStack } from '../support/stack.ts';
-import { messagesOf, publishRaw, unacknowledged } from './broker.ts';
+import { messagesOf, publishRaw, takeRepeats, unacknowledged } from './broker.ts';
 import { closeGate } from './gate.ts';
 import { deliveries, invariants } from './invariants.ts';
 
@@ -89,9 +89,10 @@ test('an API that is killed after the flush and before the commit leaves neither
   await allIsWell();
 }, 60_000);
 
-test('a relay that is killed between publishing and noting it publishes again, and each effect is there once', async () => {
+test('a relay that is killed between publishing and noting it publishes again, it comes twice, and each effect is there once', async () => {
   const person = await register();
   await allIsWell();
+  await takeRepeats(running.brokerUrl, 'member-internal');
   // The recorder would take what is back already out of the outbox itself.
   await act('stop', 'publish-recorder');
   await using gate = await closeGate(superuserUrl, { table: 'eventing.relayed', at: 'statement' });
@@ -101,8 +102,16 @@ test('a relay that is killed between publishing and noting it publishes again, a
   await gate.turnAway();
   expect(await count('eventing.outbox', 'ordering_key = $1', person.id)).toBeGreaterThan(0);
   await gate.open();
+  const taken = async () =>
+    (await messagesOf(running.brokerUrl))
+      .map(({ topic, body }) => ({ topic, ...JSON.parse(body) }))
+      .filter(({ subject, type }) => subject === person.id && type === 'member.logged-in')
+      .map(({ topic }) => topic);
+  const internal = async () => (await taken()).filter((topic) => topic === 'member-internal').length;
+  await eventually(async () => expect(await internal()).toBe(2), { timeoutMs: 20_000 });
   await act('cont', 'publish-recorder');
   await allIsWell();
+  expect((await taken()).sort()).toEqual(['member-external', 'member-internal', 'member-internal']);
   await eventually(async () => expect(await count('login_record', 'session_number = $1', number)).toBe(1));
 }, 60_000);
 
