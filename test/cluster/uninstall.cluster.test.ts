@@ -1,5 +1,6 @@
 import { installChart, NAMESPACE } from '../../k8s/cluster.ts';
 import { type Cluster, current } from '../../k8s/clusters.ts';
+import { eventually } from '../support/eventually.ts';
 
 const charts = ['member', 'workers', 'family-account'];
 let cluster: Cluster;
@@ -28,7 +29,8 @@ test('removing the charts leaves nothing of theirs, and what they were given; th
     cluster.shell.kubectl('--namespace', NAMESPACE, 'get', 'secrets', '--output=name', '--field-selector=type=Opaque');
   const given = await secrets();
   await cluster.shell.run(['helm', 'uninstall', ...charts, '--namespace', NAMESPACE, '--wait', '--timeout', '3m']);
-  expect(await ofCharts()).toEqual([]);
+  // Pods take their time to end.
+  await eventually(async () => expect(await ofCharts()).toEqual([]), { timeoutMs: 60_000 });
   expect(await secrets()).toBe(given);
   for (const chart of charts) await installChart(cluster.shell, chart);
 }, 600_000);
