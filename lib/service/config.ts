@@ -112,7 +112,7 @@ export const common = {
   HOST: { schema: z.string(), doc: 'address that HTTP is served on', default: '127.0.0.1' },
   LINGER_SECONDS: {
     schema: integer({ min: 0, max: 10 }),
-    doc: 'how long a process that is told to stop goes on serving while it says that it is neither healthy nor ready: longer than a sidecar or a load balancer takes to notice',
+    doc: 'how long a process that is told to stop goes on serving: for a third of it callers are asked to part, then it says that it is not healthy, so that its sidecar leaves before it',
     default: '0',
   },
   DATABASE_URL: {

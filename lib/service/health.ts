@@ -13,18 +13,26 @@ const CHECK_TIMEOUT_MS = 2_000;
 export class Health {
   readonly #checks: Readonly<Record<string, Check>>;
   #leaving = false;
+  #healthy = true;
 
   constructor(checks: Readonly<Record<string, Check>>) {
     this.#checks = checks;
   }
 
   /**
-   * The first step of a shutdown: neither ready nor healthy any more, and still serving, for as long as it takes the others to find out.
-   * Until then a sidecar sends callers here, and it is to be gone before there is nobody behind it.
+   * The first step of a shutdown: serves on for a while, so that nobody is surprised. For a third of it those who keep a connection are told
+   * to part, while the sidecar is there to serve them with. Then the process says that it is not healthy any more, and the sidecar leaves:
+   * until it has, it sends callers here.
    */
   async leave(lingerSeconds: number): Promise<void> {
     this.#leaving = true;
-    await delay(lingerSeconds * 1000);
+    await delay((lingerSeconds * 1000) / 3);
+    this.#healthy = false;
+    await delay((lingerSeconds * 2000) / 3);
+  }
+
+  get isHealthy(): boolean {
+    return this.#healthy;
   }
 
   get isLeaving(): boolean {
@@ -83,8 +91,8 @@ export function daprCheck({ port, host = '127.0.0.1' }: { port: number; host?: s
 /** Adds `/healthz` and `/readyz`. */
 export function addProbes(router: Router, health: Health): void {
   router.get('/healthz', (ctx) => {
-    ctx.status = health.isLeaving ? 503 : 200;
-    ctx.body = { status: health.isLeaving ? 'stopping' : 'ok' };
+    ctx.status = health.isHealthy ? 200 : 503;
+    ctx.body = { status: health.isHealthy ? 'ok' : 'stopping' };
   });
   router.get('/readyz', async (ctx) => {
     const { ready, checks } = await health.readiness();

@@ -200,6 +200,17 @@ test('every pod may do as little as can be, and every container says what it nee
   }
 });
 
+test('sidecars never restart by themselves when a resource changes: its pods are replaced', async () => {
+  const before = await render(helm, 'member');
+  const after = await render(helm, 'member', 'broker: { deliverySeconds: 20 }');
+  for (const { spec } of ofKind(await renderAll(), 'Configuration'))
+    expect(spec.features).toEqual([{ name: 'HotReload', enabled: false }]);
+  const checksum = (manifests: Manifest[]) =>
+    ofKind(manifests, 'Deployment')[0]!.spec.template.metadata.annotations['checksum/dapr'];
+  expect(checksum(before)).toMatch(/^[0-9a-f]{64}$/);
+  expect(checksum(after)).not.toBe(checksum(before));
+});
+
 test('no credential is a value: all come from Secrets that exist', async () => {
   const manifests = await renderAll();
   expect(ofKind(manifests, 'Secret')).toEqual([]);

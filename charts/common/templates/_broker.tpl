@@ -166,6 +166,10 @@ metadata:
   name: {{ .root.Chart.Name }}
   labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name) | nindent 4 }}
 spec:
+  features:
+    # Else each sidecar of the namespace restarts, all at the same moment, whenever somebody touches a Configuration. A change comes with
+    # new pods instead, one after the other.
+    - { name: HotReload, enabled: false }
   api:
     # Nothing but what the apps use.
     allowed:

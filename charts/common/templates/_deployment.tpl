@@ -37,6 +37,8 @@ spec:
         {{- end }}
       annotations:
         {{- include "common.daprAnnotations" . | nindent 8 }}
+        # Sidecars read these at their start only.
+        checksum/dapr: {{ include (print $root.Template.BasePath "/dapr.yaml") $root | sha256sum }}
         {{- with $workload.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
