@@ -27,7 +27,7 @@ export async function install({ shell, image }: Cluster, say: Tell): Promise<voi
     await work();
     say(`${what} (${((performance.now() - since) / 1000).toFixed(0)} s)`);
   };
-  await step('the image is built and loaded', () => image(() => undefined));
+  await step('the image is seen to', () => image(say));
   await apply('namespace');
   await step('credentials exist', () => createMissing(shell));
   await step('PostgreSQL and the broker run', async () => {
@@ -92,8 +92,7 @@ const commands: Record<string, (say: Tell) => Promise<void>> = {
     say('The story has come true.');
   },
   async down(say) {
-    await (await current()).down(say);
-    say('The cluster is gone.');
+    say(await (await current()).down(say));
   },
 };
 

@@ -101,14 +101,28 @@ function findProvider(): string {
 /** A cluster that the commands of this project work on. */
 export interface Cluster {
   readonly shell: Shell;
-  /** Builds the image and gives it to the nodes; of a cluster that was given, somebody else has seen to it. */
+  /** Builds the image and gives it to the nodes; of a cluster that was given it says what its nodes need. */
   image(tell: Tell): Promise<void>;
-  down(tell: Tell): Promise<void>;
+  /** Removes it; one that was given is left as it is. @returns what has become of it */
+  down(tell: Tell): Promise<string>;
+}
+
+interface Remembered {
+  /** How it came to be; none for a cluster that was given. */
+  readonly provider?: string;
+  readonly kubeconfig: string;
+}
+
+async function recall(): Promise<Remembered | undefined> {
+  const text = await readFile(memory, 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : JSON.parse(text);
 }
 
 /** Starts a cluster with Dapr, or takes the one of KUBECONFIG as it is; remembers which. */
 export async function up(tell: Tell): Promise<Cluster> {
-  const given = process.env.KUBECONFIG;
+  const known = await recall();
+  // Our own, exported as we have said, is not somebody else's.
+  const given = process.env.KUBECONFIG === known?.kubeconfig && known?.provider ? undefined : process.env.KUBECONFIG;
   const provider = given ? undefined : findProvider();
   const kubeconfig = provider ? await providerOf(provider).up(tell) : given!;
   const shell = new Shell(kubeconfig);
@@ -124,18 +138,21 @@ export async function up(tell: Tell): Promise<Cluster> {
 
 /** @throws when no cluster is up */
 export async function current(): Promise<Cluster> {
-  const text = await readFile(memory, 'utf8').catch((error: unknown) => {
-    throw new Error('No cluster is up: start one with npm run cluster:up', { cause: error });
-  });
-  const { provider, kubeconfig } = JSON.parse(text) as { provider?: string; kubeconfig: string };
+  const known = await recall();
+  if (!known) throw new Error('No cluster is up: start one with npm run cluster:up');
+  const { provider, kubeconfig } = known;
   const shell = new Shell(kubeconfig);
   const it = provider ? providerOf(provider) : undefined;
   return {
     shell,
-    image: async (tell) => it?.image(shell, tell),
+    async image(tell) {
+      if (it) return it.image(shell, () => undefined);
+      tell(`this cluster's nodes have to find ${IMAGE}: npm run image -- --tag ${IMAGE}, and give it to them`);
+    },
     async down(tell) {
       await it?.down(shell, tell);
       await rm(memory, { force: true });
+      return it ? 'The cluster is gone.' : `The cluster of ${kubeconfig} is not ours: it is left as it is.`;
     },
   };
 }
