@@ -154,6 +154,6 @@ export class ManagedProcess {
 /** Nothing else of the caller's environment: it may hold settings for other programs that go by the same names. */
 function inherited(): Record<string, string> {
   const system = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'TZ', 'NODE_OPTIONS'];
-  const names = [...system, 'LOG_LEVEL', 'RESEND_AFTER_SECONDS', 'SILENCE_SECONDS'];
+  const names = [...system, 'LOG_LEVEL', 'RESEND_AFTER_SECONDS', 'SILENCE_SECONDS', 'REPAIR_AFTER_SECONDS'];
   return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 }

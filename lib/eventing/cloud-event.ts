@@ -1,3 +1,4 @@
+import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
 
 /** A system that publishes: its name gives its topics and the CloudEvents source. */
@@ -62,7 +63,10 @@ export function envelope(
 }
 
 /** The external data of a fact, a pure mapping of it: who, what, which attributes, when. Never a value. */
-export function externalData(system: System, event: ReceivedEvent): Record<string, unknown> {
+export function externalData(
+  system: System,
+  event: Pick<ReceivedEvent, 'aggregateId' | 'type' | 'time' | 'data'>,
+): Record<string, unknown> {
   return {
     [system.identifier]: event.aggregateId,
     eventType: event.type,
@@ -84,6 +88,25 @@ export interface ReceivedEvent {
   readonly traceparent?: string | undefined;
   // biome-ignore lint/suspicious/noExplicitAny: what it holds is its publisher's contract; who uses it parses it
   readonly data: any;
+}
+
+/** A new message of a fact that was stated before. */
+export function messageOf(
+  event: Omit<ReceivedEvent, 'messageId' | 'target'>,
+  { target, data }: { target: string; data: unknown },
+): Envelope {
+  return envelope({
+    id: uuid(),
+    source: event.source,
+    type: event.type,
+    subject: event.aggregateId,
+    time: event.time,
+    eventid: event.eventId,
+    sequence: String(event.sequence).padStart(SEQUENCE_DIGITS, '0'),
+    target,
+    traceparent: event.traceparent ?? '',
+    data,
+  });
 }
 
 /** What names are made of; PostgreSQL's text takes any of it. */

@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import { text } from 'co-body';
 import type { Context, Middleware } from 'koa';
 import { EVERYBODY, type ReceivedEvent, readEnvelope } from './cloud-event.ts';
-import type { HeardTopic } from './hearing.ts';
+import type { HeardTopic, OtherPublisher } from './hearing.ts';
 import type { Consumer, Inbox } from './inbox.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -17,6 +17,7 @@ export interface Subscriber extends HeardTopic {
   /** The CloudEvents source that may speak there. What others say is kept for an operator to see, and nobody acts on it. */
   readonly source: string;
   readonly consumers?: readonly Consumer[];
+  readonly publisher?: OtherPublisher;
   /** For topics of this process's own system: marks what came back. */
   readonly recorder?: Recorder;
 }
@@ -28,8 +29,8 @@ export interface SubscriptionOptions {
   /** By topic. The declarative subscriptions route a topic to `/events/<topic>`. */
   readonly topics: Readonly<Record<string, Subscriber>>;
   readonly inbox: Inbox;
-  /** Told of each delivery, whatever becomes of it. */
-  readonly heard?: (topic: string) => void;
+  /** Told of each delivery, whatever becomes of it; and, once it is read, which message it is. */
+  readonly heard?: (topic: string, messageId?: string) => void;
   /** Keeps a body that cannot be read as an event. */
   readonly keepUnreadable: (raw: string, error: unknown) => Promise<void>;
   readonly log: { warn(fields: object, message: string): void };
@@ -51,7 +52,7 @@ export function daprSubscriptions(options: SubscriptionOptions): Middleware {
     if (!isSidecar(ctx, expected)) return ctx.throw(401, 'Only the Dapr sidecar may deliver events');
     options.heard?.(topic!);
     ctx.status = 200;
-    ctx.body = await receive(ctx, subscriber, options);
+    ctx.body = await receive(ctx, topic!, options);
   };
 }
 
@@ -60,7 +61,8 @@ function isSidecar(ctx: Context, expected: Buffer): boolean {
   return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
-async function receive(ctx: Context, subscriber: Subscriber, options: SubscriptionOptions): Promise<Answer> {
+async function receive(ctx: Context, topic: string, options: SubscriptionOptions): Promise<Answer> {
+  const subscriber = options.topics[topic]!;
   try {
     const raw = await text(ctx, { limit: BODY_LIMIT }).catch((error: { status?: number }) => {
       // Broken off, it comes again whole. What is too large or of an unknown encoding would come like this for ever.
@@ -74,6 +76,7 @@ async function receive(ctx: Context, subscriber: Subscriber, options: Subscripti
       return { status: 'SUCCESS' };
     }
     const event = read(raw);
+    if ('messageId' in event) options.heard?.(topic, event.messageId);
     if ('error' in event) await options.keepUnreadable(raw, event.error);
     else if (event.source !== subscriber.source)
       await options.keepUnreadable(raw, new Error(`of the source ${event.source}, where ${subscriber.source} speaks`));

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Consumer } from './inbox.ts';
+import type { Publisher } from './republish.ts';
 import type { Sidecar } from './sidecar.ts';
 import { execute } from './sql.ts';
 
@@ -12,11 +13,17 @@ export interface LatestEvent {
   readonly eventId: string;
 }
 
+/** Another system that publishes a topic. */
+export interface OtherPublisher extends Publisher {
+  /** What it has published last; undefined when nothing yet. */
+  latest(): Promise<LatestEvent | undefined>;
+}
+
 /** A topic that is listened to. */
 export interface HeardTopic {
   readonly consumers?: readonly Pick<Consumer, 'name' | 'order'>[];
-  /** Of another system's topic: what that system says it has published last. Its own topics a system knows from its tables. */
-  readonly latest?: () => Promise<LatestEvent | undefined>;
+  /** Of another system's topic. Its own topics a system knows from its tables. */
+  readonly publisher?: Pick<OtherPublisher, 'latest'>;
 }
 
 export interface HearingOptions {
@@ -27,6 +34,13 @@ export interface HearingOptions {
   /** How long a message may be under way. */
   readonly silenceMs: number;
   readonly log: { warn(fields: object, message: string): void };
+}
+
+interface Heard {
+  at: number;
+  notedAt: number;
+  messageId?: string | undefined;
+  timer?: NodeJS.Timeout | undefined;
 }
 
 /** When a topic was heard last is noted this often at most; milliseconds. */
@@ -40,7 +54,7 @@ const MARGIN_MS = 1_000;
  */
 export class Hearing implements AsyncDisposable {
   readonly #options: HearingOptions;
-  readonly #heard = new Map<string, { at: number; notedAt: number; timer?: NodeJS.Timeout | undefined }>();
+  readonly #heard = new Map<string, Heard>();
   readonly #stop = new AbortController();
   /** Since daprd was restarted, on the database's clock: what was sent before says nothing about it. */
   #listeningSince: string | null = null;
@@ -50,12 +64,13 @@ export class Hearing implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Notes that daprd has delivered something of a topic. Returns at once; never throws. */
-  heard(topic: string): void {
+  /** Notes that daprd has delivered something of a topic, and which message if it could be read. Returns at once; never throws. */
+  heard(topic: string, messageId?: string): void {
     this.#options.sidecar.trust(topic);
     const it = this.#heard.get(topic) ?? { at: 0, notedAt: Number.NEGATIVE_INFINITY };
     this.#heard.set(topic, it);
     it.at = performance.now();
+    it.messageId = messageId ?? it.messageId;
     it.timer ??= setTimeout(() => void this.#note(topic), Math.max(0, it.notedAt + NOTE_MS - it.at)).unref();
   }
 
@@ -80,9 +95,10 @@ export class Hearing implements AsyncDisposable {
     it.notedAt = performance.now();
     // Its failure is not told: the next one notes it as well.
     await execute(orm.em.fork(), NOTE, [appId, topic, it.notedAt - it.at]).catch(() => undefined);
+    if (it.messageId) await execute(orm.em.fork(), NOTE_MESSAGE, [appId, topic, it.messageId]).catch(() => undefined);
   }
 
-  async #watch(topic: string, { consumers = [], latest }: HeardTopic): Promise<void> {
+  async #watch(topic: string, { consumers = [], publisher }: HeardTopic): Promise<void> {
     const { silenceMs, sidecar, log } = this.#options;
     const { signal } = this.#stop;
     let said: LatestEvent | undefined;
@@ -90,9 +106,11 @@ export class Hearing implements AsyncDisposable {
     for (; !signal.aborted; await delay(silenceMs / 2, undefined, { signal }).catch(() => undefined)) {
       try {
         const { at, unheard } = await this.#look(topic);
-        const missed = latest ? at === before && said !== undefined && !(await this.#knows(consumers, said)) : unheard;
+        const missed = publisher
+          ? at === before && said !== undefined && !(await this.#knows(consumers, said))
+          : unheard;
         before = at;
-        if (latest && !missed) said = await latest();
+        if (publisher && !missed) said = await publisher.latest();
         // Once in doubt, only what this very process hears is a proof: another replica may hear again while this one stays deaf.
         if (!missed && !sidecar.suspects(topic)) continue;
         if (!(await sidecar.suspect(topic, `what is published to ${topic} is not heard`))) continue;
@@ -141,6 +159,9 @@ const BEGIN = 'insert into eventing.heard (app_id, topic) values (?, ?) on confl
 const NOTE = `
 insert into eventing.heard as h (app_id, topic, heard_at) values (?, ?, clock_timestamp() - ? * interval '1 millisecond')
 on conflict (app_id, topic) do update set heard_at = greatest(h.heard_at, excluded.heard_at)`;
+const NOTE_MESSAGE = `
+insert into eventing.compared (app_id, topic, message_id) values (?, ?, ?)
+on conflict (app_id, topic) do update set message_id = excluded.message_id`;
 
 // On the clock of one database. A message that is long back may have been heard here a moment before it was noted as sent.
 const LOOK = `

@@ -1,14 +1,11 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
-import { v7 as uuid } from 'uuid';
 import {
   type Channel,
   type Envelope,
   EVERYBODY,
-  envelope,
   externalData,
-  type ReceivedEvent,
+  messageOf,
   type System,
-  sourceOf,
   topicOf,
 } from './cloud-event.ts';
 import type { Consumer } from './inbox.ts';
@@ -83,21 +80,12 @@ export function broadcaster(system: System, name: string): Consumer {
     name,
     order: 'ordered',
     types: 'all',
-    handle: (em, event) => enqueue(em, 'external', topicOf(system, 'external'), externalMessage(system, event)),
+    handle: (em, event) =>
+      enqueue(
+        em,
+        'external',
+        topicOf(system, 'external'),
+        messageOf(event, { target: EVERYBODY, data: externalData(system, event) }),
+      ),
   };
-}
-
-function externalMessage(system: System, event: ReceivedEvent): Envelope {
-  return envelope({
-    id: uuid(),
-    source: sourceOf(system),
-    type: event.type,
-    subject: event.aggregateId,
-    time: event.time,
-    eventid: event.eventId,
-    sequence: String(event.sequence).padStart(10, '0'),
-    target: EVERYBODY,
-    traceparent: event.traceparent ?? '',
-    data: externalData(system, event),
-  });
 }

@@ -1,5 +1,6 @@
 import { createEventing } from './migrations/0001-create-eventing.ts';
 import { addHearing } from './migrations/0002-add-hearing.ts';
+import { addRepair } from './migrations/0003-add-repair.ts';
 
 /**
  * The tables of eventing, schema `eventing`, for one system's database.
@@ -12,5 +13,6 @@ export function eventingMigrations({ roles }: { roles: string }) {
   return [
     { name: 'Eventing0001Create', class: createEventing(roles) },
     { name: 'Eventing0002Hearing', class: addHearing(roles) },
+    { name: 'Eventing0003Repair', class: addRepair(roles) },
   ];
 }

@@ -133,6 +133,11 @@ export const common = {
     doc: 'how long a message may be under way before a subscription that has heard nothing since counts as dead, and how long nothing may get through to a broker that is there',
     default: '30',
   },
+  REPAIR_AFTER_SECONDS: {
+    schema: integer({ min: 1, max: 3600 }),
+    doc: 'how long after it has come back to its publisher an event may still be on its way here: what has not arrived then is asked for again. Longer than the broker takes to bring again what was not acknowledged',
+    default: '60',
+  },
   LOG_LEVEL: {
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']),
     doc: 'the least severe level that is logged',
@@ -153,4 +158,5 @@ export const hearing = {
   APP_API_TOKEN: common.APP_API_TOKEN,
   BROKER_ADDRESS: common.BROKER_ADDRESS,
   SILENCE_SECONDS: common.SILENCE_SECONDS,
+  REPAIR_AFTER_SECONDS: common.REPAIR_AFTER_SECONDS,
 } as const satisfies Settings;

@@ -6,7 +6,6 @@ import {
   findJourneys,
   findKept,
   findKeptBody,
-  findLatest,
   findParked,
   type Journey,
 } from '#eventing/journal';
@@ -111,20 +110,6 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
       }),
       responses: { 200: z.object({ heads: z.array(z.object({ aggregateId: z.uuid(), sequence: z.number() })) }) },
       handle: async ({ query, em }) => ({ status: 200, body: { heads: await findHeads(em, query) } }),
-    }),
-    route({
-      method: 'GET',
-      path: '/v1/topics/:topic/latest-event',
-      summary: 'The event that was published last: a subscriber that does not get to know it is cut off',
-      access: ['reader', 'operator'],
-      params: z.strictObject({ topic: z.string().regex(/^[a-z][a-z-]{0,99}$/, 'is not a topic') }),
-      responses: { 200: z.object({ eventId: z.uuid(), aggregateId: z.uuid(), sequence: z.number() }) },
-      errors: { 404: ['nothing-published'] },
-      handle: async ({ params, em }) => {
-        const latest = await findLatest(em, params.topic);
-        if (!latest) throw new DomainError('nothing-published', 'Nothing has been published there', 'not-found');
-        return { status: 200, body: latest };
-      },
     }),
     route({
       method: 'GET',

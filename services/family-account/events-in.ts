@@ -12,7 +12,7 @@ export function eventsIn(neighbourhood: Neighbourhood): Readonly<Record<string, 
     [MEMBER_EXTERNAL_TOPIC]: {
       source: MEMBER_EVENT_SOURCE,
       consumers: [membership(neighbourhood)],
-      latest: () => neighbourhood.member.latestOn(MEMBER_EXTERNAL_TOPIC),
+      publisher: neighbourhood.member.publisherOf(MEMBER_EXTERNAL_TOPIC),
     },
     [topicOf(system, 'internal')]: { ...own, consumers: [externalBroadcaster, joinedCheck(neighbourhood)] },
     [topicOf(system, 'external')]: own,

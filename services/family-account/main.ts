@@ -27,7 +27,7 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   for (const consumer of orderedConsumers) await join(orm, consumer, 'beginning');
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.leave(config.LINGER_SECONDS));
-  const before = hear({ stack, log, orm, appId: system.name, topics, config });
+  const before = hear({ stack, log, orm, system, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;
   const idempotency = new Idempotency(config.MASTER_KEY);
   stack.use(idempotency.forgetting(orm.em.fork(), log));

@@ -28,7 +28,12 @@ const member = z.discriminatedUnion('status', [
     identityVerification: z.object({ status: z.enum(['NONE', 'VERIFIED']) }),
   }),
 ]);
+const republished = z.object({ events: z.int() });
 const position = z.object({ eventId: z.uuid(), aggregateId: z.uuid(), sequence: z.int() });
+const publishedPage = z.object({
+  events: z.array(position.extend({ type: z.string(), position: z.string() })),
+  next: z.string(),
+});
 const session = z.object({ memberId: z.uuid(), number: z.int() });
 
 /** The member API, asked through Dapr's service invocation. */
@@ -50,10 +55,27 @@ export function memberClient(options: MemberClientOptions): MemberSystem & Async
       const { memberId, number } = read(session, answer);
       return { memberId, sessionNumber: String(number) };
     },
-    async latestOn(topic) {
-      const answer = await invoke(`v1/topics/${encodeURIComponent(topic)}/latest-event`, options.readerToken);
-      if (answer.refusal === 'nothing-published') return undefined;
-      return { source: MEMBER_EVENT_SOURCE, ...read(position, answer) };
+    publisherOf(topic) {
+      const path = `v1/topics/${encodeURIComponent(topic)}`;
+      return {
+        async latest() {
+          const answer = await invoke(`${path}/latest-event`, options.readerToken);
+          if (answer.refusal === 'nothing-published') return undefined;
+          return { source: MEMBER_EVENT_SOURCE, ...read(position, answer) };
+        },
+        async published(range) {
+          const query = new URLSearchParams(
+            Object.entries(range)
+              .flatMap(([name, value]) => (value === undefined ? [] : [[name, `${value}`] as const]))
+              .map(([name, value]): [string, string] => [name, value]),
+          );
+          return read(publishedPage, await invoke(`${path}/published-events?${query}`, options.readerToken));
+        },
+        async republish(eventIds) {
+          const answer = await invoke(`${path}/republish`, options.readerToken, { eventIds });
+          return read(republished, answer).events;
+        },
+      };
     },
     [Symbol.asyncDispose]: () => invoke.client.stop(),
   };
@@ -72,11 +94,17 @@ function invoker({ daprPort, daprApiToken, appId, timeoutMs = 3_000, maxCalls = 
     logger: { level: LogLevel.Error },
   });
   let calls = 0;
-  const ask = async (path: string, token: string, signal: AbortSignal): Promise<MemberAnswer> => {
+  const ask = async (
+    path: string,
+    token: string,
+    body: object | undefined,
+    signal: AbortSignal,
+  ): Promise<MemberAnswer> => {
     if (calls >= maxCalls) throw new Error(`${calls} calls are under way`);
     const headers = { authorization: `Bearer ${token}`, traceparent: provenance().traceparent };
     calls += 1;
-    const call = client.invoker.invoke(appId, path, HttpMethod.GET, undefined, { headers }).finally(() => {
+    const method = body ? HttpMethod.POST : HttpMethod.GET;
+    const call = client.invoker.invoke(appId, path, method, body, { headers }).finally(() => {
       calls -= 1;
     });
     try {
@@ -87,11 +115,11 @@ function invoker({ daprPort, daprApiToken, appId, timeoutMs = 3_000, maxCalls = 
       return { refusal };
     }
   };
-  // Asking changes nothing, so it is asked again when the call was lost on the way: a sidecar whose neighbour is just being replaced
+  // What is asked may be done twice, so it is asked again when the call was lost on the way: a sidecar whose neighbour is just being replaced
   // may take seconds to find its successor, and the next call finds it at once.
   const patience = { tryMs: timeoutMs * 0.4, totalMs: timeoutMs, tries: 3, backoffMs: 100 };
-  const invoke = (path: string, token: string): Promise<MemberAnswer> =>
-    retry((signal) => ask(path, token, signal), patience).catch((error: unknown) => {
+  const invoke = (path: string, token: string, body?: object): Promise<MemberAnswer> =>
+    retry((signal) => ask(path, token, body, signal), patience).catch((error: unknown) => {
       throw unavailable(error);
     });
   return Object.assign(invoke, { client });

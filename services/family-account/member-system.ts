@@ -1,4 +1,4 @@
-import type { LatestEvent } from '#eventing/hearing';
+import type { OtherPublisher } from '#eventing/hearing';
 
 /** What the member system says about a member now. */
 export type Standing = 'VERIFIED' | 'NOT_VERIFIED' | 'WITHDRAWN';
@@ -14,6 +14,6 @@ export interface MemberSystem {
   standingOf(memberId: string): Promise<Standing>;
   /** The live session that a token opens; undefined when it has ended or never was. */
   sessionOf(token: string): Promise<MemberSession | undefined>;
-  /** What it has published last on a topic of its own; undefined when nothing yet. */
-  latestOn(topic: string): Promise<LatestEvent | undefined>;
+  /** What it says of a topic of its own. */
+  publisherOf(topic: string): OtherPublisher;
 }

@@ -34,7 +34,7 @@ export const settings = {
   },
   READER_TOKENS: {
     schema: readerTokens,
-    doc: "bearer credentials of other systems that may read a member's newest state, as `name=token,name=token`",
+    doc: "bearer credentials of other systems that may read a member's newest state and what was published, as `name=token,name=token`; the name is the system's app-id, to which events are published again when it asks",
     default: '',
     secret: true,
   },

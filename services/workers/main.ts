@@ -1,4 +1,4 @@
-import { connect, workerSettings } from '#member';
+import { connect, system, workerSettings } from '#member';
 import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
 import { hear } from '#service/hear';
@@ -20,7 +20,7 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
     version: '1.0.0',
     description: 'A worker: it hears events and has no API of its own.',
     routes: [],
-    before: hear({ stack, log, orm, appId: name, topics: worker({ orm, keyring }), config }),
+    before: hear({ stack, log, orm, system, appId: name, topics: worker({ orm, keyring }), config }),
     authenticate: async () => undefined,
     orm,
     log,

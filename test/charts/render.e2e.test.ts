@@ -154,6 +154,7 @@ describe('What is switched on is there, and else is not:', () => {
 describe('Refused, with a sentence:', () => {
   test.each([
     ['member', 'relay: { resendAfterSeconds: 20 }', 'use at least 30'],
+    ['workers', 'broker: { repairSeconds: 20 }', 'use at least 30'],
     ['family-account', 'broker: { deliverySeconds: 200 }', 'use at least 400'],
     ['member', 'shutdown: { gracePeriodSeconds: 30 }', 'pods would be killed in the middle of their work'],
     ['workers', 'dapr: { blockShutdownSeconds: 5 }', 'before its app has said that it leaves'],

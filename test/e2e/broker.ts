@@ -22,6 +22,11 @@ export function eraseStreams(brokerUrl: string): Promise<void> {
   });
 }
 
+/** Loses every message of a topic; its consumers stay. */
+export function eraseMessages(brokerUrl: string, topic: string): Promise<unknown> {
+  return atBroker(brokerUrl, ({ streams }) => streams.purge(topic));
+}
+
 /** Forgets all consumers of all streams: whoever subscribed hears nothing any more, and is told nothing. */
 export function eraseConsumers(brokerUrl: string): Promise<void> {
   return atBroker(brokerUrl, async ({ streams, consumers }) => {

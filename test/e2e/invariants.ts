@@ -50,8 +50,8 @@ export const breaches: Readonly<Record<string, string>> = {
   'no consumer keeps anything': `
     select consumer, event_type, state, last_error, count(*)::int from eventing.kept_delivery
      where state <> 'discarded' group by 1, 2, 3, 4`,
-  'every fact has exactly one internal and one external message, both published': `
-    select e.id, e.event_type, array_agg(d.channel) from eventing.event_store e left join eventing.delivery d on d.event_id = e.id
+  'every fact has exactly one internal and one external message to all, both published': `
+    select e.id, e.event_type, array_agg(d.channel) from eventing.event_store e left join eventing.delivery d on d.event_id = e.id and d.target = 'ALL'
      group by e.id, e.event_type having array_agg(d.channel order by d.channel) <> array['external', 'internal']`,
   'every message is of a stored fact': `
     select d.id from eventing.delivery d left join eventing.event_store e on e.id = d.event_id where e.id is null`,

@@ -158,7 +158,7 @@ spec:
     default: /events/{{ .topic }}
 {{- end }}
 
-{{/* What sidecars serve and whom they let call their app. Takes: root, apis (names), callers (list of {app, operations}). */}}
+{{/* What sidecars serve and whom they let call their app. Takes: root, apis (names), callers (list of {app, operations (list of {path, verb})}). */}}
 {{- define "common.configuration" -}}
 apiVersion: dapr.io/v1alpha1
 kind: Configuration
@@ -194,7 +194,7 @@ spec:
         namespace: {{ .namespace | default $.root.Release.Namespace }}
         operations:
           {{- range .operations }}
-          - { name: {{ . }}, httpVerb: [GET], action: allow }
+          - { name: {{ .path }}, httpVerb: [{{ .verb }}], action: allow }
           {{- end }}
       {{- end }}
     {{- end }}

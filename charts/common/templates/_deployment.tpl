@@ -112,6 +112,11 @@ spec:
 {{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would be gone before its app has said that it leaves (shutdown.endpointsSeconds + lingerSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- end -}}
+{{- with $values.broker.repairSeconds -}}
+{{- if lt (int .) (int (mul 2 $values.broker.deliverySeconds)) -}}
+{{- fail (printf "broker.repairSeconds is %d, and the broker brings an event again only after broker.deliverySeconds (%d s): what is on its way would be asked for again; use at least %d" (int .) (int $values.broker.deliverySeconds) (mul 2 $values.broker.deliverySeconds)) -}}
+{{- end -}}
+{{- end -}}
 {{- if .relay -}}
 {{- $window := mul 2 $values.broker.deliverySeconds -}}
 {{- if lt (int $values.relay.resendAfterSeconds) (int $window) -}}

@@ -76,6 +76,9 @@ dapr.io/sidecar-memory-limit: {{ .memory | quote }}
 {{ include "common.secretEnv" (dict "name" "DAPR_API_TOKEN" "secret" .Values.dapr.apiTokenSecret "key" "token") }}
 - { name: BROKER_ADDRESS, value: {{ .Values.broker.address | quote }} }
 - { name: SILENCE_SECONDS, value: {{ .Values.broker.silenceSeconds | quote }} }
+{{- with .Values.broker.repairSeconds }}
+- { name: REPAIR_AFTER_SECONDS, value: {{ . | quote }} }
+{{- end }}
 - { name: LOG_LEVEL, value: {{ .Values.logLevel }} }
 {{- end }}
 

@@ -1,10 +1,12 @@
 import type { Keyring } from '#eventing/keyring';
 import type { Route } from '#service/http';
 import { operatorRoutes } from '#service/operator-routes';
+import { topicRoutes } from '#service/topic-routes';
 import { consumers } from '../consumers.ts';
 import type { HashIdentity } from '../identities.ts';
 import type { IdentityProvider } from '../identity-provider.ts';
 import type { LogInLimits } from '../log-in-limits.ts';
+import { system } from '../system.ts';
 import { identityVerificationRoutes } from './identity-verification-routes.ts';
 import { memberRoutes } from './member-routes.ts';
 import { sessionRoutes } from './session-routes.ts';
@@ -23,5 +25,6 @@ export function routes({ provider, hashIdentity, keyring, limits }: Neighbours):
     ...identityVerificationRoutes({ provider, hashIdentity }),
     ...sessionRoutes(limits),
     ...operatorRoutes(keyring, consumers),
+    ...topicRoutes(system),
   ];
 }

@@ -127,8 +127,13 @@ test('what was heard is noted to the moment, also when the process ends right af
   await eventually(async () => expect(Date.now() - (await heardAt('app', 'noted'))!).toBeLessThan(30_000));
   const first = await heardAt('app', 'noted');
   app.hearing.heard('noted');
+  const messageId = uuid();
+  app.hearing.heard('noted', messageId);
+  app.hearing.heard('noted');
   await app[Symbol.asyncDispose]();
   expect(await heardAt('app', 'noted')).toBeGreaterThan(first!);
+  const noted = await lab.database.sql(`select app_id, message_id from eventing.compared where topic = 'noted'`);
+  expect(noted).toEqual([{ app_id: 'app', message_id: messageId }]);
 });
 
 describe('a topic of another system', () => {
@@ -146,7 +151,7 @@ describe('a topic of another system', () => {
   test('of which the last event is not known here is dead', async () => {
     const latest = event();
     await cursorAt(latest, 6);
-    await using app = listen('app', 'foreign', { consumers, latest: async () => latest });
+    await using app = listen('app', 'foreign', { consumers, publisher: { latest: async () => latest } });
     await eventually(async () => expect(app.restarts()).toBeGreaterThan(0));
   });
 
@@ -163,20 +168,20 @@ describe('a topic of another system', () => {
   ])('of which the last event %s is alive', async (how, known) => {
     const latest = event();
     await known(latest);
-    await using app = listen('app', `foreign, ${how}`, { consumers, latest: async () => latest });
+    await using app = listen('app', `foreign, ${how}`, { consumers, publisher: { latest: async () => latest } });
     await looked(`foreign ${how} witness`);
     expect(app.looks()).toBe(0);
   });
 
   test('on which nothing was ever said is alive', async () => {
-    await using app = listen('app', 'mute', { consumers, latest: async () => undefined });
+    await using app = listen('app', 'mute', { consumers, publisher: { latest: async () => undefined } });
     await looked('mute-witness');
     expect(app.looks()).toBe(0);
   });
 
   test('of a system that cannot be asked is left alone', async () => {
     const latest = () => Promise.reject(new Error('no answer'));
-    await using app = listen('app', 'unreachable', { consumers, latest });
+    await using app = listen('app', 'unreachable', { consumers, publisher: { latest } });
     await looked('unreachable-witness');
     expect(app.looks()).toBe(0);
   });

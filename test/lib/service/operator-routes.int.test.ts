@@ -7,7 +7,8 @@ import { createApi } from '#service/http';
 import { createLog } from '#service/log';
 import { operatorRoutes } from '#service/operator-routes';
 import { listen } from '#service/run';
-import { type Lab, Lamp, openLab } from '../eventing/lab.ts';
+import { topicRoutes } from '#service/topic-routes';
+import { type Lab, Lamp, lamps, openLab } from '../eventing/lab.ts';
 
 let lab: Lab;
 let server: Awaited<ReturnType<typeof listen>>;
@@ -26,7 +27,7 @@ beforeAll(async () => {
     title: 'lab',
     version: '1',
     description: 'lab',
-    routes: operatorRoutes(lab.keyring, [failing]),
+    routes: [...operatorRoutes(lab.keyring, [failing]), ...topicRoutes(lamps)],
     log: createLog('lab', 'fatal'),
     orm: lab.orm,
     authenticate: async (token) =>
@@ -40,11 +41,12 @@ afterAll(async () => {
   await lab[Symbol.asyncDispose]();
 });
 
-async function ask(method: string, path: string, token = 'operator') {
+async function ask(method: string, path: string, token = 'operator', sent?: object) {
   const { port } = server.address() as AddressInfo;
   const response = await fetch(`http://127.0.0.1:${port}${path}`, {
     method,
-    headers: { authorization: `Bearer ${token}` },
+    headers: { authorization: `Bearer ${token}`, ...(sent && { 'content-type': 'application/json' }) },
+    ...(sent && { body: JSON.stringify(sent) }),
   });
   const text = await response.text();
   return { status: response.status, body: text === '' ? undefined : JSON.parse(text) };
@@ -108,6 +110,104 @@ test('readers may see what came back last on a topic', async () => {
     expect(await ask('GET', path, 'reader')).toEqual({ status: 200, body: expected });
   }
   expect((await ask('GET', '/v1/topics/a%20b/latest-event')).status).toBe(400);
+});
+
+test('readers may see what was published, position by position, and nothing of what it says', async () => {
+  const path = '/v1/topics/lamp-internal/published-events';
+  const { body: beginning } = await ask('GET', `${path}?ageMs=0`, 'reader');
+  expect(beginning).toEqual({ events: [], next: expect.stringMatching(/^\d+_0/) });
+  const lamp = await inspectedLamp();
+  const messages = await lab.database.sql<{ id: string; event_id: string }>(
+    'select id, event_id from eventing.outbox where ordering_key = $1 order by position',
+    [lamp.id],
+  );
+  const recorder = new Recorder(lab.orm);
+  for (const { id } of messages) await recorder.cameBack(id);
+  const after = (position: string, more = '') => ask('GET', `${path}?ageMs=0&after=${position}${more}`, 'reader');
+  const { body: both } = await after(beginning.next);
+  expect(both.events).toEqual(
+    ['lamp.installed', 'lamp.inspected'].map((type, i) => ({
+      eventId: messages[i]!.event_id,
+      type,
+      aggregateId: lamp.id,
+      sequence: i + 1,
+      position: expect.stringContaining(messages[i]!.id),
+    })),
+  );
+  expect(both.next).toBe(both.events[1].position);
+  expect((await after(beginning.next, '&limit=1')).body).toEqual({
+    events: [both.events[0]],
+    next: both.events[0].position,
+  });
+  expect((await after(both.events[0].position)).body.events).toEqual([both.events[1]]);
+  expect((await after(beginning.next, `&before=${messages[1]!.id}`)).body.events).toEqual([both.events[0]]);
+  expect((await after(both.next)).body).toEqual({ events: [], next: both.next });
+  const { body: young } = await ask('GET', `${path}?after=${beginning.next}`, 'reader');
+  expect(young.events).toEqual([]);
+  for (const wrong of ['after=1', 'after=99999999999999999_0', 'before=x', 'ageMs=-1', 'limit=0', 'limit=1001'])
+    expect(await ask('GET', `${path}?${wrong}`, 'reader')).toMatchObject({ status: 400 });
+  expect((await ask('GET', '/v1/topics/other-external/published-events', 'reader')).status).toBe(400);
+});
+
+describe('An event that was published is published again', () => {
+  const path = (channel: string) => `/v1/topics/lamp-${channel}/republish`;
+  const waiting = (eventId: string) =>
+    lab.database.sql('select channel, topic, target, envelope from eventing.outbox where event_id = $1', [eventId]);
+
+  async function published(): Promise<string[]> {
+    const lamp = await inspectedLamp();
+    const messages = await lab.database.sql<{ id: string; event_id: string }>(
+      'select id, event_id from eventing.outbox where ordering_key = $1 order by position',
+      [lamp.id],
+    );
+    const recorder = new Recorder(lab.orm);
+    for (const { id } of messages) await recorder.cameBack(id);
+    await lab.database.sql(
+      `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
+       select gen_random_uuid(), event_id, 'external', 'lamp-external', 'ALL', 0, now(), now()
+         from eventing.published where event_id = any($1)`,
+      [messages.map(({ event_id }) => event_id)],
+    );
+    return messages.map(({ event_id }) => event_id);
+  }
+
+  test('in the closed form to the reader who asks, once while it is under way', async () => {
+    const eventIds = await published();
+    expect(await ask('POST', path('external'), 'reader', { eventIds })).toEqual({ status: 202, body: { events: 2 } });
+    const [message] = await waiting(eventIds[0]!);
+    expect(message).toMatchObject({ channel: 'external', topic: 'lamp-external', target: 'x' });
+    expect((message as { envelope: { data: object } }).envelope.data).toEqual({
+      lampId: expect.any(String),
+      eventType: 'lamp.installed',
+      attributeTypes: ['place'],
+      occurredAt: expect.any(String),
+    });
+    expect(await ask('POST', path('external'), 'reader', { eventIds })).toEqual({ status: 202, body: { events: 0 } });
+  });
+
+  test('to nobody else when a reader asks, and not on the system’s own topic', async () => {
+    const eventIds = await published();
+    const refused = { status: 403, body: expect.objectContaining({ slug: 'forbidden' }) };
+    expect(await ask('POST', path('external'), 'reader', { eventIds, target: 'y' })).toEqual(refused);
+    expect(await ask('POST', path('internal'), 'reader', { eventIds })).toEqual(refused);
+    expect(await waiting(eventIds[0]!)).toEqual([]);
+    expect((await ask('POST', path('external'), 'reader', { eventIds, target: 'x' })).status).toBe(202);
+  });
+
+  test('to whom an operator says, or to all', async () => {
+    const eventIds = await published();
+    await ask('POST', path('internal'), 'operator', { eventIds: eventIds.slice(0, 1), target: 'worker' });
+    expect(await waiting(eventIds[0]!)).toMatchObject([{ channel: 'internal', target: 'worker' }]);
+    await ask('POST', path('internal'), 'operator', { eventIds: eventIds.slice(1) });
+    expect(await waiting(eventIds[1]!)).toMatchObject([{ channel: 'internal', target: 'ALL' }]);
+  });
+
+  test('only if it has been published there', async () => {
+    const lamp = await inspectedLamp();
+    const [fact] = await lab.factsOf(lamp);
+    const answer = await ask('POST', path('external'), 'operator', { eventIds: [fact!.id, uuid()] });
+    expect(answer).toEqual({ status: 202, body: { events: 0 } });
+  });
 });
 
 test('a dead letter can be looked at, redriven, and discarded', async () => {

@@ -149,7 +149,7 @@ describe('What the member system published last', () => {
 
   test('is asked as a reader, and is an event as its subscribers know it', async () => {
     await using it = await open(json(200, position));
-    expect(await it.client.latestOn('member-external')).toEqual({ source: '/member', ...position });
+    expect(await it.client.publisherOf('member-external').latest()).toEqual({ source: '/member', ...position });
     expect(it.daprd.invocations).toMatchObject([
       { path: '/v1/topics/member-external/latest-event', headers: { authorization: `Bearer ${READER}` } },
     ]);
@@ -157,11 +157,42 @@ describe('What the member system published last', () => {
 
   test('may be nothing yet', async () => {
     await using it = await open(refusal(404, 'nothing-published'));
-    expect(await it.client.latestOn('member-external')).toBeUndefined();
+    expect(await it.client.publisherOf('member-external').latest()).toBeUndefined();
   });
 
   test('is not known when the member API is older than the question', async () => {
     await using it = await open(refusal(404, 'no-such-route'));
-    await expect(it.client.latestOn('member-external')).rejects.toMatchObject(UNAVAILABLE);
+    await expect(it.client.publisherOf('member-external').latest()).rejects.toMatchObject(UNAVAILABLE);
+  });
+});
+
+describe('What the member system has published', () => {
+  const publisher = (it: Awaited<ReturnType<typeof open>>) => it.client.publisherOf('member-external');
+
+  test('is asked for as a reader, from a position on', async () => {
+    const page = {
+      events: [{ eventId: id, type: 'member.registered', aggregateId: id, sequence: 1, position: '2' }],
+      next: '2',
+    };
+    await using it = await open(json(200, page));
+    expect(await publisher(it).published({ after: '1', before: undefined, ageMs: 60_000, limit: 500 })).toEqual(page);
+    expect(it.daprd.invocations).toMatchObject([
+      {
+        path: '/v1/topics/member-external/published-events?after=1&ageMs=60000&limit=500',
+        headers: { authorization: `Bearer ${READER}` },
+      },
+    ]);
+  });
+
+  test('is published again when it is asked for', async () => {
+    await using it = await open(json(202, { events: 1 }));
+    expect(await publisher(it).republish([id])).toBe(1);
+    expect(it.daprd.invocations).toMatchObject([{ path: '/v1/topics/member-external/republish' }]);
+  });
+
+  test('is not known when the member API cannot be asked', async () => {
+    await using it = await open(refusal(404, 'no-such-route'));
+    await expect(publisher(it).published({ ageMs: 1, limit: 1 })).rejects.toMatchObject(UNAVAILABLE);
+    await expect(publisher(it).republish([id])).rejects.toMatchObject(UNAVAILABLE);
   });
 });

@@ -29,8 +29,13 @@ export class TestMemberSystem implements MemberSystem {
     return this.sessions.get(token);
   }
 
-  async latestOn(): Promise<undefined> {
-    await this.whenAsked();
+  publisherOf() {
+    const nothing = { events: [], next: '0_00000000-0000-0000-0000-000000000000' };
+    return {
+      latest: async () => void (await this.whenAsked()),
+      published: async () => nothing,
+      republish: async () => 0,
+    };
   }
 }
 

@@ -28,6 +28,8 @@ const mayAsk: Record<string, readonly Asking[]> = {
   'GET /v1/events': ['operator'],
   'GET /v1/event-heads': ['operator'],
   'GET /v1/topics/:topic/latest-event': ['operator'],
+  'GET /v1/topics/:topic/published-events': ['operator'],
+  'POST /v1/topics/:topic/republish': ['operator'],
   'GET /v1/dead-letters': ['operator'],
   'GET /v1/dead-letters/:consumer/:eventId': ['operator'],
   'POST /v1/dead-letters/:consumer/:eventId/redrive': ['operator'],
@@ -70,6 +72,7 @@ test.each(all.map(nameOf))('%s is open to whom the table says, and to nobody els
       ':eventId': uuid(),
     };
     const bodies: Record<string, object> = {
+      'POST /v1/topics/:topic/republish': { eventIds: [uuid()] },
       'POST /v1/family-accounts': { name: 'Home' },
       'PUT /v1/family-accounts/:id/owner': { memberId: other },
     };

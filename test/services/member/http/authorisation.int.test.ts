@@ -34,6 +34,8 @@ const mayAsk: Record<string, readonly Asking[]> = {
   'GET /v1/events': ['operator'],
   'GET /v1/event-heads': ['operator', 'reader'],
   'GET /v1/topics/:topic/latest-event': ['operator', 'reader'],
+  'GET /v1/topics/:topic/published-events': ['operator', 'reader'],
+  'POST /v1/topics/:topic/republish': ['operator', 'reader'],
   'GET /v1/dead-letters': ['operator'],
   'GET /v1/dead-letters/:consumer/:eventId': ['operator'],
   'POST /v1/dead-letters/:consumer/:eventId/redrive': ['operator'],
@@ -44,6 +46,7 @@ const mayAsk: Record<string, readonly Asking[]> = {
 
 /** What each route takes; the others take nothing. */
 const bodies: Record<string, () => object> = {
+  'POST /v1/topics/:topic/republish': () => ({ eventIds: [uuid()] }),
   'POST /v1/members': () => ({ ...aPerson(), password: PASSWORD }),
   'PATCH /v1/members/:id': () => ({ name: 'Anne' }),
   'PUT /v1/members/:id/password': () => ({ currentPassword: PASSWORD, newPassword: PASSWORD }),
