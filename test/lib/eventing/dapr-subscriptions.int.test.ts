@@ -17,6 +17,8 @@ let server: Server;
 const names = { first: `first-${uuid()}`, second: `second-${uuid()}` };
 let secondFails = false;
 
+/** Of what the subscriptions told that it was delivered. */
+const told: string[] = [];
 beforeAll(async () => {
   lab = await openLab();
   await lab.database.sql('create table heard (consumer text, event_id uuid); grant all on heard to lab_app');
@@ -44,6 +46,7 @@ beforeAll(async () => {
           recorder: new Recorder(lab.orm),
         },
       },
+      heard: (topic, messageId) => told.push(messageId ?? topic),
       keepUnreadable: (raw, error) => keepUnreadable(lab.orm, 'lab', raw, error),
       log,
     }),
@@ -127,6 +130,14 @@ test('a message for another subscriber leaves no trace, and came back all the sa
   expect(await heard(delivered.eventid)).toEqual([]);
   const published = await lab.database.sql('select 1 from eventing.published where id = $1', [delivered.id]);
   expect(published).toHaveLength(1);
+});
+
+test('each delivery is told of, and which message it is once it could be read', async () => {
+  told.length = 0;
+  const delivered = event({ target: 'somebody-else' });
+  await deliver(JSON.stringify(delivered));
+  await deliver('no event');
+  expect(told).toEqual(['lamp-internal', delivered.id, 'lamp-internal']);
 });
 
 test('a message for this subscriber is heard', async () => {
