@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { Api } from '../../local/api.ts';
 import { eventually } from '../support/eventually.ts';
-import { publishRaw } from './broker.ts';
-import { ownSystem } from './own-system.ts';
+import { messagesOf, publishRaw } from './broker.ts';
+import { ownSystem, type Person } from './own-system.ts';
+import { refuse } from './refusal.ts';
 
-const { running, sql, count, act, operator, register, logIn, invariants, allIsWell } = ownSystem();
+const { running, superuserUrl, sql, count, act, operator, register, logIn, invariants, allIsWell } = ownSystem();
 
 test('members who log in at the same moment, on one device and on many, keep the sessions that no later one supersedes', async () => {
   const people = await Promise.all(Array.from({ length: 4 }, register));
@@ -30,7 +31,7 @@ test('members who log in at the same moment, on one device and on many, keep the
   expect((await alive()).sort()).toEqual(lives.map(({ number }) => number).sort());
 }, 60_000);
 
-test('of the three login workers one fails for a while: the other two do their work, and it makes up for it', async () => {
+test('of the three login workers one stands still for a while: the other two do their work, and it makes up for it', async () => {
   const [anna, ben] = [await register(), await register()];
   await act('stop', 'device-login-recorder');
   const device = randomUUID();
@@ -45,6 +46,134 @@ test('of the three login workers one fails for a while: the other two do their w
   );
   await allIsWell();
 }, 60_000);
+
+/** What consumers keep of these members’ events, as operators are told. */
+async function keptOf(state: 'early' | 'failing' | 'dead', ...members: Person[]) {
+  const { deliveries } = await operator().get(`/v1/dead-letters?state=${state}&limit=200`);
+  return (deliveries as Kept[]).filter(({ aggregateId }) => members.some(({ id }) => id === aggregateId));
+}
+
+interface Kept {
+  readonly consumer: string;
+  readonly eventId: string;
+  readonly aggregateId: string;
+  readonly sequence: number;
+  readonly attempts: number;
+  readonly lastError: string | null;
+}
+
+test('the work of one of the three login workers fails for a while: the other two do theirs, it tries again, visibly, and makes up for it without a hand', async () => {
+  const [anna, ben] = [await register(), await register()];
+  await using refusal = await refuse(superuserUrl(), { table: 'login_record' });
+  const device = randomUUID();
+  for (const logsIn of [() => logIn(anna), () => logIn(anna, device), () => logIn(ben, device)]) await logsIn();
+  await eventually(async () =>
+    expect(await count('session', 'logged_out_at is null and member_id = any($1)', [anna.id, ben.id])).toBe(1),
+  );
+  await eventually(async () => {
+    const kept = await keptOf('failing', anna, ben);
+    expect(kept.map(({ consumer }) => consumer)).toEqual(Array(3).fill('device-login-recorder'));
+    for (const { attempts, lastError } of kept) {
+      expect(attempts).toBeGreaterThan(1);
+      expect(lastError).toContain('P0001');
+    }
+  });
+  const { events } = await operator().get(`/v1/events?aggregateId=${ben.id}`);
+  expect(events.map(({ type, kept }: { type: string; kept: object[] }) => [type, kept])).toEqual([
+    ['member.registered', []],
+    ['member.logged-in', [expect.objectContaining({ consumer: 'device-login-recorder', state: 'failing' })]],
+  ]);
+  expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(0);
+  await refusal.mend();
+  await eventually(async () => expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(3), {
+    timeoutMs: 20_000,
+  });
+  await allIsWell();
+}, 60_000);
+
+interface Choking {
+  readonly consumer: string;
+  /** Whether the member's later events wait with the one. */
+  readonly order: 'convergent' | 'ordered';
+  /** The rows by which it is one log-in that it chokes on: a member's first, on this device. */
+  readonly chokesOn: (member: Person, device: string) => { readonly table: string; readonly when: string };
+  /** How many of a member's log-ins it has dealt with. */
+  readonly done: (member: Person) => Promise<number>;
+}
+
+const choking: Choking[] = [
+  {
+    consumer: 'device-login-recorder',
+    order: 'convergent',
+    chokesOn: (_, device) => ({ table: 'login_record', when: `new.device_id = '${device}'` }),
+    done: ({ id }) => count('login_record', 'member_id = $1', id),
+  },
+  {
+    consumer: 'external-broadcaster',
+    order: 'ordered',
+    chokesOn: ({ id }) => ({
+      table: 'eventing.outbox',
+      when: `new.channel = 'external' and new.ordering_key = '${id}' and (new.envelope->>'sequence')::int = 2`,
+    }),
+    done: async ({ id }) => (await broadcast(id)).filter(({ type }) => type === 'member.logged-in').length,
+  },
+];
+
+/** What other systems have been told of a member, in the order in which the broker took it. */
+const broadcast = async (memberId: string): Promise<{ type: string; sequence: string }[]> =>
+  (await messagesOf(running().brokerUrl))
+    .filter(({ topic }) => topic === 'member-external')
+    .map(({ body }) => JSON.parse(body))
+    .filter(({ subject }) => subject === memberId);
+
+test.each(choking)(
+  'the $order consumer $consumer chokes on one event: nothing waits that need not, it is parked after its attempts, for operators to see and to redrive',
+  async ({ consumer, order, chokesOn, done }) => {
+    const [hurt, other, device] = [await register(), await register(), randomUUID()];
+    await allIsWell();
+    await using refusal = await refuse(superuserUrl(), chokesOn(hurt, device));
+    await logIn(hurt, device);
+    const deals = { convergent: 1, ordered: 0 }[order];
+    await logIn(hurt);
+    await logIn(other);
+    await eventually(async () => expect(await done(other)).toBe(1));
+    await eventually(async () => expect(await done(hurt)).toBe(deals));
+    const [failing] = await eventually(async () => {
+      const kept = await keptOf('failing', hurt, other);
+      expect(kept).toMatchObject([
+        { consumer, aggregateId: hurt.id, sequence: 2, lastError: expect.stringContaining('P0001') },
+      ]);
+      expect(kept[0]!.attempts).toBeGreaterThan(1);
+      return kept;
+    });
+    // The second log-in, and the end of the first one's session.
+    const waiting = { convergent: [], ordered: [3, 4] }[order];
+    const early = async () =>
+      (await keptOf('early', hurt, other)).map(({ aggregateId, sequence }) => [aggregateId, sequence]);
+    await eventually(async () => expect(await early()).toEqual(waiting.map((sequence) => [hurt.id, sequence])));
+
+    // As after a minute, in which it would have tried seven times.
+    await sql(
+      `update eventing.kept_delivery set attempts = 7, next_attempt_at = clock_timestamp() where consumer = $1 and event_id = $2`,
+      consumer,
+      failing!.eventId,
+    );
+    await eventually(async () =>
+      expect(await keptOf('dead', hurt, other)).toMatchObject([{ consumer, eventId: failing!.eventId, attempts: 8 }]),
+    );
+    await refusal.mend();
+    await logIn(other);
+    await eventually(async () => expect(await done(other)).toBe(2));
+    expect(await done(hurt)).toBe(deals);
+    expect(await keptOf('dead', hurt, other)).toMatchObject([{ eventId: failing!.eventId }]);
+
+    await operator().post(`/v1/dead-letters/${consumer}/${failing!.eventId}/redrive`);
+    await eventually(async () => expect(await done(hurt)).toBe(2));
+    await allIsWell();
+    expect((await broadcast(hurt.id)).map(({ sequence }) => Number(sequence))).toEqual([1, 2, 3, 4]);
+  },
+  60_000,
+);
 
 test('a message that no broker takes is held back with its member, visibly, and no other waits for it', async () => {
   const [hurt, other] = [await register(), await register()];
