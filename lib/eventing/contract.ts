@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { type System, sourceOf, topicOf } from './cloud-event.ts';
 
@@ -13,9 +14,12 @@ export interface Contract {
   readonly eventTypes: Readonly<Record<string, readonly string[]>>;
 }
 
-/** All that was ever published of a contract; nothing in it is ever taken away. */
+/** All that was ever published of a contract; nothing in it is ever changed or taken away. */
 export interface Published {
-  readonly fields: readonly string[];
+  readonly topic: string;
+  readonly contentType: string;
+  /** The whole message as JSON Schema, but for what is said to people and the list of types, which grows. */
+  readonly message: Json;
   readonly eventTypes: Readonly<Record<string, readonly string[]>>;
 }
 
@@ -29,8 +33,48 @@ export function published(contract: Contract, before: Published | undefined): Pu
   const eventTypes = { ...before?.eventTypes };
   for (const [type, attributes] of Object.entries(contract.eventTypes))
     eventTypes[type] = [...new Set([...(eventTypes[type] ?? []), ...attributes])].sort();
-  return { fields: before?.fields ?? Object.keys(contract.data.shape), eventTypes };
+  return { ...form(contract), ...before, eventTypes };
 }
+
+/** What of today's contract is not as it was published, and what to do about it, a sentence each; none when it keeps to it. */
+export function broken(contract: Contract, before: Published): string[] {
+  const { eventTypes: types, ...was } = before;
+  const changed = differences(was, form(contract)).map(
+    (path) =>
+      `${path} is not what was published: put it back. Types may be added, fields never; another form is another topic.`,
+  );
+  const missing = Object.entries(types).flatMap(([type, attributes]) => {
+    const now = contract.eventTypes[type];
+    if (!now) return [`${type} was published: put it back, if it only is never said again.`];
+    return attributes
+      .filter((it) => !now.includes(it))
+      .map((it) => `${it} of ${type} was published: put it back, if it only never changes again.`);
+  });
+  return [...changed, ...missing];
+}
+
+/** What may never change. */
+function form(contract: Contract): Omit<Published, 'eventTypes'> {
+  const types = Object.keys(contract.eventTypes);
+  const { $schema: _, ...message } = z.toJSONSchema(messageOf(contract), {
+    override({ jsonSchema }) {
+      delete jsonSchema.title;
+      delete jsonSchema.description;
+      if (isDeepStrictEqual(jsonSchema.enum, types)) delete jsonSchema.enum;
+    },
+  });
+  return { topic: topicOf(contract.system, 'external'), contentType: CONTENT_TYPE, message };
+}
+
+/** The paths at which two JSON values differ. */
+function differences(before: unknown, now: unknown, path = ''): string[] {
+  if (!isObject(before) || !isObject(now)) return isDeepStrictEqual(before, now) ? [] : [path];
+  const names = [...new Set([...Object.keys(before), ...Object.keys(now)])];
+  return names.flatMap((name) => differences(before[name], now[name], path ? `${path}.${name}` : name));
+}
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Which attributes may change with which event, as a Markdown table. */
 export function attributeTable({ eventTypes }: Contract): string {
@@ -40,45 +84,49 @@ export function attributeTable({ eventTypes }: Contract): string {
   return ['| event | attributes that may change |', '| --- | --- |', ...rows].join('\n');
 }
 
-const text = (description: string, rest: Json = {}): Json => ({ type: 'string', description, ...rest });
+const CONTENT_TYPE = 'application/cloudevents+json';
 
-/** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, with the extensions that are used. */
-function envelopeSchema(system: System): Json {
-  const properties = {
-    specversion: { const: '1.0' },
-    id: text('The message. A message that is sent again keeps it', { format: 'uuid' }),
-    source: { const: sourceOf(system) },
-    type: text('What happened'),
-    subject: text('Whom it happened to', { format: 'uuid' }),
-    time: text('When, in UTC', { format: 'date-time' }),
-    datacontenttype: { const: 'application/json' },
-    eventid: text('The fact. The same fact may come again as another message: decide by this whether you know it', {
-      format: 'uuid',
-    }),
-    sequence: text('The place of the fact among those of its subject, from 1, without gaps', { pattern: '^\\d{10}$' }),
-    target: text('`ALL`, or the app-id of the one subscriber that it is for: pass over what is for somebody else'),
-    partitionkey: text('The subject'),
-    traceparent: text('The trace in which it happened (W3C Trace Context)'),
-    data: { $ref: '#/components/schemas/data' },
-  };
-  const optional = ['partitionkey', 'traceparent', 'target'];
-  return {
-    type: 'object',
-    properties,
-    required: Object.keys(properties).filter((name) => !optional.includes(name)),
-  };
-}
+/** The whole message: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, with the extensions that are used, and no other. */
+export const messageOf = ({ system, data }: Contract) =>
+  z.strictObject({
+    specversion: z.literal('1.0'),
+    id: z.uuid().describe('The message. A message that is sent again keeps it'),
+    source: z.literal(sourceOf(system)),
+    type: z.string().describe('What happened'),
+    subject: z.uuid().describe('Whom it happened to'),
+    time: z.iso.datetime().describe('When, in UTC'),
+    datacontenttype: z.literal('application/json'),
+    eventid: z
+      .uuid()
+      .describe('The fact. The same fact may come again as another message: decide by this whether you know it'),
+    sequence: z
+      .string()
+      .regex(/^\d{10}$/)
+      .describe('The place of the fact among those of its subject, from 1, without gaps'),
+    target: z
+      .string()
+      .optional()
+      .describe('`ALL`, or the app-id of the one subscriber that it is for: pass over what is for somebody else'),
+    partitionkey: z.string().optional().describe('The subject'),
+    traceparent: z.string().optional().describe('The trace in which it happened (W3C Trace Context)'),
+    traceid: z.string().optional().describe('The same, where Dapr reads it'),
+    tracestate: z.string().optional().describe('Added by Dapr'),
+    topic: z.string().optional().describe('Added by Dapr: the topic'),
+    pubsubname: z.string().optional().describe('Added by Dapr: its component'),
+    data,
+  });
 
 /** The contract as an AsyncAPI 3.0 document. https://www.asyncapi.com/docs/reference/specification/v3.0.0 */
 export function asyncApi(contract: Contract): Json {
   const { system, title, eventTypes } = contract;
   const topic = topicOf(system, 'external');
   const types = Object.keys(eventTypes);
-  const { $schema: _, ...data } = dataSchema(contract);
+  const { $schema: _, ...envelope } = z.toJSONSchema(messageOf(contract));
+  const { data, ...attributes } = envelope.properties!;
   const message = (type: string) => ({
     name: type,
     summary: `Attributes that may change: ${eventTypes[type]!.join(', ') || 'none'}`,
-    contentType: 'application/cloudevents+json',
+    contentType: CONTENT_TYPE,
     payload: {
       allOf: [{ $ref: '#/components/schemas/envelope' }, { type: 'object', properties: { type: { const: type } } }],
     },
@@ -91,7 +139,7 @@ export function asyncApi(contract: Contract): Json {
       description:
         'Facts, as CloudEvents 1.0 in structured form. Event types and attribute types may be added, so pass over what you do not know; nothing is ever changed or taken away.',
     },
-    defaultContentType: 'application/cloudevents+json',
+    defaultContentType: CONTENT_TYPE,
     channels: {
       [topic]: {
         address: topic,
@@ -107,7 +155,10 @@ export function asyncApi(contract: Contract): Json {
     },
     components: {
       messages: Object.fromEntries(types.map((type) => [type, message(type)])),
-      schemas: { envelope: envelopeSchema(system), data },
+      schemas: {
+        envelope: { ...envelope, properties: { ...attributes, data: { $ref: '#/components/schemas/data' } } },
+        data,
+      },
     },
   };
 }
