@@ -6,16 +6,16 @@ import { invariants } from '../e2e/invariants.ts';
 import { python } from '../support/python.ts';
 import { startStack } from '../support/stack.ts';
 
-test('a subscriber in another language understands every external event by the published schema alone', async () => {
+test('a subscriber in another language understands every external event by what is published alone, its whole envelope too', async () => {
   const interpreter = await python();
   await using stack = await startStack();
   const running = await stack.running();
   const journeys = await playStory(running, () => undefined);
   await invariants(running);
   const { host, username: token } = new URL(running.brokerUrl);
-  const schema = join(import.meta.dirname, '../../services/member/contract/external-events.schema.json');
+  const document = join(import.meta.dirname, '../../services/member/contract/asyncapi.json');
   const script = join(import.meta.dirname, 'stranger.py');
-  const { stdout } = await promisify(execFile)(interpreter, [script, `nats://${host}`, token, schema], {
+  const { stdout } = await promisify(execFile)(interpreter, [script, `nats://${host}`, token, document], {
     timeout: 60_000,
   });
   const told: Record<string, number> = {};
