@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import { Api } from '../../local/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { messagesOf, publishRaw } from './broker.ts';
+import { closeGate } from './gate.ts';
 import { ownSystem, type Person } from './own-system.ts';
 import { refuse } from './refusal.ts';
 
@@ -227,17 +228,41 @@ test('what is no event of ours is kept for an operator to see, and the topic goe
   await invariants();
 }, 60_000);
 
-test('a neighbour that cannot be asked costs no attempt and no dead letter: what it was to be asked for is done when it is back', async () => {
-  const families = new Api(running().familyAccountUrl);
-  const members = new Api(running().memberUrl);
+/** Somebody who may have a family account, and lose the right to. */
+async function verifiedMember() {
   const owner = await register();
   const { token } = await logIn(owner);
-  await members.as(token).put(`/v1/members/${owner.id}/identity-verification`, {
-    identityVerificationId: `ok-${randomUUID()}`,
-  });
-  const account = await families.as(token).post('/v1/family-accounts', { name: 'Home' });
+  const members = new Api(running().memberUrl, token);
+  const verification = `/v1/members/${owner.id}/identity-verification`;
+  await members.put(verification, { identityVerificationId: `ok-${randomUUID()}` });
+  return {
+    families: new Api(running().familyAccountUrl, token),
+    releaseVerification: () => members.delete(verification, { reason: 'to see what happens' }),
+  };
+}
+
+test('a verification that is released between the question whether it holds and the commit ends the membership all the same', async () => {
+  const { families, releaseVerification } = await verifiedMember();
+  const familyDatabase = Object.assign(new URL(running().databases.superuser), { pathname: '/family_account' }).href;
+  await using gate = await closeGate(familyDatabase, { table: 'public.membership', at: 'commit' });
+  const opened = families.post('/v1/family-accounts', { name: 'Home' });
+  await gate.reached();
+  await releaseVerification();
+  // It finds no membership to end.
+  await allIsWell();
+  await gate.open();
+  const account = await opened;
+  const status = async () =>
+    (await families.as(running().familyAccountOperatorToken).get(`/v1/family-accounts/${account.id}`)).status;
+  await eventually(async () => expect(await status()).toBe('CLOSED'));
+  await allIsWell();
+}, 60_000);
+
+test('a neighbour that cannot be asked costs no attempt and no dead letter: what it was to be asked for is done when it is back', async () => {
+  const { families, releaseVerification } = await verifiedMember();
+  const account = await families.post('/v1/family-accounts', { name: 'Home' });
   await act('stop', 'family-account');
-  await members.as(token).delete(`/v1/members/${owner.id}/identity-verification`, { reason: 'to see what happens' });
+  await releaseVerification();
   await act('stop', 'member');
   await act('cont', 'family-account');
   const family = new Client({ connectionString: running().databases.familyAccount.readonly });

@@ -212,6 +212,14 @@ test('two replicas have it published once', async () => {
   expect(sequences(await toApp())).toEqual([1, 2, 3]);
 });
 
+test('whoever asks at the same moment has it published once between them', async () => {
+  await stated(0);
+  const [{ event } = { event: undefined }] = await comesBack();
+  const own = ownPublisher(lab.orm, { system: lamps, topic: TOPIC, target: 'app' });
+  const sent = await Promise.all(Array.from({ length: 8 }, () => own.republish([event!.eventId])));
+  expect(sent.reduce((sum, it) => sum + it)).toBe(1);
+});
+
 test('more than a page is compared to its end', async () => {
   const { consumer } = consumerOf('convergent', ['lamp.inspected']);
   const start = await app({ consumer });
