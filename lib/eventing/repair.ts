@@ -79,7 +79,7 @@ export class Repair implements AsyncDisposable {
     const state = await this.#state(topic);
     const before = state.quiet ? undefined : (state.messageId ?? undefined);
     const page = await publisher.published({ after: state.position ?? undefined, before, ageMs, limit: PAGE });
-    const missing = state.position === null ? [] : await this.#missing(page.events, { source, consumers });
+    const missing = await this.#missing(page.events, { source, consumers });
     if (missing.length === 0) {
       await this.#advance(topic, state.position, page.next);
       return page.events.length === PAGE;

@@ -220,24 +220,65 @@ test('whoever asks at the same moment has it published once between them', async
   expect(sent.reduce((sum, it) => sum + it)).toBe(1);
 });
 
-test('more than a page is compared to its end', async () => {
+test('more than a page is compared to its end, also when all of it came back at one moment', async () => {
   const { consumer } = consumerOf('convergent', ['lamp.inspected']);
   const start = await app({ consumer });
   const lamp = await stated(1);
-  await comesBack();
-  // As many more, of which nothing concerns the consumer, and one that does.
+  await lab.database.sql('delete from eventing.outbox');
+  // Many of which none concerns the consumer, and at the end one that does.
   await lab.database.sql(
-    `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
-     select gen_random_uuid(), e.id, 'internal', $2, 'ALL', 0, now(), now()
-       from eventing.event_store e, generate_series(1, 1200) where aggregate_id = $1 and event_type = 'lamp.installed'`,
+    `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at, published_at)
+     select case event_type when 'lamp.installed' then gen_random_uuid() else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end,
+         e.id, 'internal', $2, 'ALL', 0, now(), now(), now()
+       from eventing.event_store e, generate_series(1, case event_type when 'lamp.installed' then 1200 else 1 end)
+      where aggregate_id = $1`,
     [lamp.id, TOPIC],
   );
-  lamp.inspect();
-  await lab.orm.em.fork().persist(lamp).flush();
+  await using _ = start();
+  await eventually(async () => expect(sequences(await toApp())).toEqual([2]));
+  await allCompared();
+});
+
+test('much that is missing is asked for bit by bit, and nothing is passed over', async () => {
+  const { consumer } = consumerOf('convergent');
+  const start = await app({ consumer });
+  const lamp = await lab.install();
+  const em = lab.orm.em.fork();
+  for (let i = 0; i < 250; i++) lamp.inspect();
+  await em.persist(lamp).flush();
   await comesBack();
   await using _ = start();
-  await eventually(async () => expect(sequences(await toApp())).toEqual([2, 3]));
-  await allCompared();
+  await eventually(async () => expect(await toApp()).toHaveLength(251));
+});
+
+test('a replica that begins later does not pass over what the first one has begun with', async () => {
+  const { consumer } = consumerOf('convergent');
+  const own = ownPublisher(lab.orm, { system: lamps, topic: TOPIC, target: 'app' });
+  const { promise: published, resolve: isPublished } = Promise.withResolvers<void>();
+  const { promise: begins, resolve: beginning } = Promise.withResolvers<void>();
+  const late: Publisher = {
+    ...own,
+    async published(range) {
+      beginning();
+      await published;
+      return own.published(range);
+    },
+  };
+  const topics = (publisher: Publisher) => ({ [TOPIC]: { source: '/lamp', consumers: [consumer], publisher } });
+  await using _ = new Repair({
+    orm: lab.orm,
+    appId: 'app',
+    topics: topics(late),
+    afterMs: AFTER_MS,
+    log: quietly,
+  }).start();
+  await begins;
+  const start = await app({ consumer });
+  await stated(0);
+  await comesBack();
+  isPublished();
+  await using __ = start();
+  await eventually(async () => expect(sequences(await toApp())).toEqual([1]));
 });
 
 test('an app that is new asks for nothing that was published before it came', async () => {
