@@ -1,9 +1,12 @@
+import fc from 'fast-check';
 import { v7 as uuid } from 'uuid';
 import type { ReceivedEvent } from '#eventing/cloud-event';
 import { Inbox } from '#eventing/inbox';
 import { DependencyUnavailable } from '#service/errors';
 import { eventsIn } from '../../../services/family-account/events-in.ts';
+import type { Standing } from '../../../services/family-account/member-system.ts';
 import { endMembership } from '../../../services/family-account/use-cases/end-membership.ts';
+import { openFamilyAccount } from '../../../services/family-account/use-cases/open-family-account.ts';
 import { eventually } from '../../support/eventually.ts';
 import { type FamilyAccountSystem, openFamilyAccountSystem } from './support.ts';
 
@@ -99,22 +102,81 @@ test('Who has withdrawn as a member loses the membership; an owner’s account g
   expect(ended).toEqual({ end_reason: 'MEMBER_WITHDRAWN' });
 });
 
-test('The order in which events arrive changes nothing', async () => {
-  const { id, memberIds } = await system.family(1);
-  const ben = memberIds[1]!;
-  const types = ['member.registered', 'member.identity-verified', 'member.logged-in', 'member.withdrawn'];
-  const events = types.map((type, index) => fact(ben, index + 1, type));
-  system.member.standings.set(ben, 'WITHDRAWN');
-  await bring('member-external', [events[3]!, events[1]!, events[2]!]);
-  expect(await isMember(id, ben)).toBe(true);
-  await bring('member-external', [events[0]!]);
-  await eventually(async () => expect(await isMember(id, ben)).toBe(false));
-  await eventually(async () => expect(await keptOf(ben)).toEqual([]));
-  const [cursor] = await system.database.sql(
-    `select last_sequence from eventing.cursor where consumer = 'membership' and aggregate_id = $1`,
-    [ben],
+/** What has happened to a member by the end, and what the member system says of it then. */
+const HISTORIES: readonly (readonly [Standing, ...string[]])[] = [
+  ['VERIFIED', 'registered', 'identity-verified'],
+  ['NOT_VERIFIED', 'registered', 'identity-verified', 'identity-verification-released'],
+  ['VERIFIED', 'registered', 'identity-verified', 'identity-verification-released', 'identity-verified'],
+  ['WITHDRAWN', 'registered', 'identity-verified', 'logged-in', 'withdrawn'],
+  ['WITHDRAWN', 'registered', 'identity-verified', 'identity-verification-released', 'withdrawn'],
+];
+
+test('The order in which events arrive changes nothing, nor how often they do, nor whether before or after the joining', async () => {
+  const history = fc.record({ of: fc.constantFrom(...HISTORIES), heardBeforeJoining: fc.nat(4) });
+  await fc.assert(
+    fc.asyncProperty(fc.array(history, { minLength: 1, maxLength: 3 }), fc.gen(), async (plan, g) => {
+      const shuffled = <T>(all: readonly T[]): T[] =>
+        g(fc.shuffledSubarray<number>, [...all.keys()], { minLength: all.length }).map((at) => all[at]!);
+      const members = plan.map(({ of: [standing, ...types], heardBeforeJoining }) => {
+        const memberId = uuid();
+        const facts = types.map((type, index) => fact(memberId, index + 1, `member.${type}`));
+        return { memberId, standing, facts, early: facts.slice(0, heardBeforeJoining) };
+      });
+      const [founder, ...others] = members as [(typeof members)[number], ...typeof members];
+      const joining = async <T>({ memberId, standing, early }: typeof founder, join: () => Promise<T>): Promise<T> => {
+        // It is verified when it is asked about; all else that happens to it does before its joining is committed.
+        system.member.whenAsked = async () => {
+          system.member.whenAsked = () => undefined;
+          await bring('member-external', early);
+        };
+        const joined = await join();
+        system.member.standings.set(memberId, standing);
+        return joined;
+      };
+      const { account } = await joining(founder, () =>
+        openFamilyAccount(system.em(), system.member, { name: 'Home', ownerId: founder.memberId }),
+      );
+      for (const it of others) {
+        const code = await system.invite(account.id, founder.memberId);
+        await joining(it, () => system.accept(code, it.memberId));
+      }
+
+      const own = await system.messagesOf(account.id);
+      const told = [
+        ...members.flatMap(({ facts }) => facts.map((event) => ['member-external', event] as const)),
+        ...own.map((event) => ['family-account-internal', event] as const),
+      ];
+      const deliveries = shuffled([...told, ...told]);
+      const atOnce = g(fc.integer, { min: 1, max: 3 });
+      while (deliveries.length > 0)
+        await Promise.all(deliveries.splice(0, atOnce).map(([topic, event]) => bring(topic, [event])));
+      const ids = [account.id, ...members.map(({ memberId }) => memberId)];
+      const allAreDone = async () => expect((await Promise.all(ids.map(keptOf))).flat()).toEqual([]);
+      await eventually(allAreDone);
+      await bring('family-account-internal', shuffled(await system.messagesOf(account.id)));
+      await eventually(allAreDone);
+
+      const left = members.filter(({ standing }) => standing === 'VERIFIED').map(({ memberId }) => memberId);
+      expect(await system.membersOf(account.id)).toEqual({ ownerId: left[0] ?? null, memberIds: left });
+      const facts = await system.factsOf(account.id);
+      expect(facts.filter((type) => type === 'member-withdrawn')).toHaveLength(members.length - left.length);
+      expect(facts.includes('closed')).toBe(left.length === 0);
+      const saidToOthers = await system.database.sql<{ sequence: number }>(
+        `select (envelope ->> 'sequence')::int as sequence from eventing.outbox
+          where ordering_key = $1 and channel = 'external' order by position`,
+        [account.id],
+      );
+      expect(saidToOthers.map(({ sequence }) => sequence)).toEqual(facts.map((_, index) => index + 1));
+      const heard = await system.database.sql<{ aggregate_id: string; last_sequence: string }>(
+        `select aggregate_id, last_sequence from eventing.cursor where consumer = 'membership' and aggregate_id = any($1)`,
+        [members.map(({ memberId }) => memberId)],
+      );
+      expect(new Map(heard.map((it) => [it.aggregate_id, Number(it.last_sequence)]))).toEqual(
+        new Map(members.map((it) => [it.memberId, it.facts.length])),
+      );
+    }),
+    { numRuns: 12 },
   );
-  expect(cursor).toEqual({ last_sequence: '4' });
 });
 
 describe('A member system that cannot be asked', () => {
