@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { v7 as uuid } from 'uuid';
 import type { ReceivedEvent } from '#eventing/cloud-event';
 import { Inbox } from '#eventing/inbox';
@@ -18,6 +19,8 @@ afterAll(async () => {
   await system[Symbol.asyncDispose]();
 });
 afterEach(() => expect(problems).toEqual([]));
+
+const loginWorkers = ['device-login-recorder', 'other-device-logout', 'other-member-logout'];
 
 /** Brings messages to a worker, as daprd would. */
 async function bring(worker: string, messages: readonly ReceivedEvent[]): Promise<void> {
@@ -106,10 +109,68 @@ test('A log-in of somebody who has withdrawn since is passed over by all, with n
   const messages = await system.messagesOf(id);
   await withdrawMember(system.em(), id);
   const facts = await system.factsOf(id);
-  for (const worker of ['device-login-recorder', 'other-device-logout', 'other-member-logout']) {
-    await bring(worker, messages);
-  }
+  for (const worker of loginWorkers) await bring(worker, messages);
   expect(await system.database.sql('select from login_record where member_id = $1', [id])).toEqual([]);
   expect(await system.factsOf(id)).toEqual(facts);
   expect(await system.database.sql('select from eventing.kept_delivery')).toEqual([]);
+});
+
+// As they are delivered: to each worker in any order, twice, some before the next thing happens and some long after a withdrawal.
+test('Whatever the order in which log-ins and withdrawals are told, the same sessions live, and nothing of who has withdrawn', async () => {
+  const who = fc.nat(2);
+  const logIn = fc.record({ member: who, device: fc.nat(2) });
+  const withdrawal = fc.record({ withdraws: who });
+  const happening = fc.oneof({ weight: 4, arbitrary: logIn }, { weight: 1, arbitrary: withdrawal });
+  await fc.assert(
+    fc.asyncProperty(fc.array(happening, { minLength: 3, maxLength: 8 }), fc.gen(), async (plan, g) => {
+      const ids = await Promise.all([0, 1, 2].map(async () => (await system.register()).id));
+      const devices = [uuid(), uuid(), uuid()];
+      const withdrawn = new Set<string>();
+      const opened: { number: number; memberId: string; deviceId: string }[] = [];
+      const deliveries = async () => {
+        const messages = (await Promise.all(ids.map((id) => system.messagesOf(id)))).flat();
+        const toBeTold = messages.filter(({ type }) => type === 'member.logged-in');
+        return toBeTold.flatMap((message) => loginWorkers.map((worker) => () => bring(worker, [message])));
+      };
+      const some = <T>(all: readonly T[], { least = 0, most = all.length } = {}): T[] => {
+        const count = { minLength: least, maxLength: Math.min(most, all.length) };
+        return g(fc.shuffledSubarray<number>, [...all.keys()], count).map((at) => all[at]!);
+      };
+
+      for (const step of plan) {
+        const early = some(await deliveries(), { most: 3 });
+        if ('withdraws' in step) {
+          const id = ids[step.withdraws]!;
+          withdrawn.add(id);
+          await Promise.all([withdrawMember(system.em(), id), ...early.map((deliver) => deliver())]);
+          continue;
+        }
+        const [memberId, deviceId] = [ids[step.member]!, devices[step.device]!];
+        if (!withdrawn.has(memberId)) opened.push({ ...(await system.open(memberId, deviceId)), memberId, deviceId });
+        for (const deliver of early) await deliver();
+      }
+      const all = await deliveries();
+      const rest = some([...all, ...all], { least: 2 * all.length });
+      const atOnce = g(fc.integer, { min: 1, max: 3 });
+      while (rest.length > 0) await Promise.all(rest.splice(0, atOnce).map((deliver) => deliver()));
+
+      const live = opened.filter(
+        (it) =>
+          !withdrawn.has(it.memberId) &&
+          !opened.some(
+            (later) => later.number > it.number && (later.memberId === it.memberId || later.deviceId === it.deviceId),
+          ),
+      );
+      const found = (await Promise.all(ids.map((id) => system.liveSessionsOf(id)))).flat();
+      expect(found.sort((a, b) => a - b)).toEqual(live.map(({ number }) => number));
+      const records = await system.database.sql<{ number: string; device_id: string }>(
+        'select session_number as number, device_id from login_record where member_id = any($1) order by session_number',
+        [ids],
+      );
+      const remembered = opened.filter(({ memberId }) => !withdrawn.has(memberId));
+      expect(records).toEqual(remembered.map(({ number, deviceId }) => ({ number: `${number}`, device_id: deviceId })));
+      for (const id of withdrawn) expect((await system.factsOf(id)).at(-1)).toBe('member.withdrawn');
+    }),
+    { numRuns: 15 },
+  );
 });
