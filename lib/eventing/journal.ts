@@ -73,12 +73,24 @@ export async function findJourneys(
   );
 }
 
-/** Deliveries that consumers gave up, oldest first; with `state` also others that are kept. */
+/**
+ * Deliveries that consumers gave up, oldest first; with `state` also others that are kept. At most `limit` of those received after `after`,
+ * and whatever was received in the same millisecond as the last of them: who asks on from there misses none.
+ */
 export function findKept(
   em: EntityManager,
-  { state, limit }: { state: 'early' | 'failing' | 'dead' | 'discarded'; limit: number },
+  {
+    state,
+    after,
+    limit,
+  }: { state: 'early' | 'failing' | 'dead' | 'discarded'; after?: string | undefined; limit: number },
 ): Promise<KeptDelivery[]> {
-  return execute<KeptDelivery>(em, `${KEPT} where state = ? order by received_at limit ?`, [state, limit]);
+  return execute<KeptDelivery>(
+    em,
+    `${KEPT} where state = ? and date_trunc('milliseconds', received_at) > ?::timestamptz
+      order by date_trunc('milliseconds', received_at) fetch first ? rows with ties`,
+    [state, after ?? '-infinity', limit],
+  );
 }
 
 /** What was received, to be looked at before a redrive: the event with its values encrypted, or the body that could not be read. */
@@ -98,6 +110,8 @@ export async function findKeptBody(
 /** A message that could not be published, held back with its key until an operator lets it go. */
 export interface ParkedMessage {
   readonly id: string;
+  /** Its place in the outbox. */
+  readonly position: number;
   readonly eventId: string;
   readonly topic: string;
   readonly orderingKey: string;
@@ -106,13 +120,17 @@ export interface ParkedMessage {
   readonly parkedAt: string;
 }
 
-/** Messages that the relay has parked, oldest first. */
-export function findParked(em: EntityManager, { limit }: { limit: number }): Promise<ParkedMessage[]> {
+/** Messages that the relay has parked, oldest first, at most `limit` of them after position `after`. */
+export function findParked(
+  em: EntityManager,
+  { after, limit }: { after: number; limit: number },
+): Promise<ParkedMessage[]> {
   return execute<ParkedMessage>(
     em,
-    `select id, event_id as "eventId", topic, ordering_key as "orderingKey", attempts, last_error as "lastError", ${iso('parked_at', 'parkedAt')}
-       from eventing.outbox where parked_at is not null order by position limit ?`,
-    [limit],
+    `select id, position::float8 as position, event_id as "eventId", topic, ordering_key as "orderingKey", attempts, last_error as "lastError",
+       ${iso('parked_at', 'parkedAt')}
+       from eventing.outbox where parked_at is not null and position > ? order by position limit ?`,
+    [after, limit],
   );
 }
 

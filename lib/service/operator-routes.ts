@@ -62,6 +62,7 @@ const journey = z.object({
 
 const parkedMessage = z.object({
   id: z.uuid(),
+  position: z.number(),
   eventId: z.uuid(),
   topic: z.string(),
   orderingKey: z.string(),
@@ -94,7 +95,11 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
       path: '/v1/events',
       summary: 'The journeys of an aggregate’s events, in sequence',
       access: ['operator'],
-      query: z.strictObject({ aggregateId: z.uuid(), after: wholeNumber({ min: 0 }).default(0), limit }),
+      query: z.strictObject({
+        aggregateId: z.uuid(),
+        after: wholeNumber({ min: 0 }).default(0).describe('`sequence` of the last one of the page before'),
+        limit,
+      }),
       responses: { 200: z.object({ events: z.array(journey) }) },
       handle: async ({ query, em }) => ({ status: 200, body: { events: await findJourneys(em, keyring, query) } }),
     }),
@@ -105,7 +110,7 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
         'How far each aggregate’s events go, by aggregate id: where a new subscriber that wants no history starts',
       access: ['reader', 'operator'],
       query: z.strictObject({
-        after: z.uuid().optional(),
+        after: z.uuid().optional().describe('`aggregateId` of the last one of the page before'),
         limit: wholeNumber({ min: 1, max: 1_000 }).default(1_000),
       }),
       responses: { 200: z.object({ heads: z.array(z.object({ aggregateId: z.uuid(), sequence: z.number() })) }) },
@@ -116,7 +121,15 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
       path: '/v1/dead-letters',
       summary: 'Deliveries that consumers gave up, oldest first; by state also others that are kept',
       access: ['operator'],
-      query: z.strictObject({ state: keptDelivery.shape.state.default('dead'), limit }),
+      query: z.strictObject({
+        state: keptDelivery.shape.state.default('dead'),
+        // PostgreSQL knows no year 0.
+        after: moment
+          .regex(/^[1-9]/)
+          .optional()
+          .describe('`receivedAt` of the last one of the page before; a page ends with all of one millisecond'),
+        limit,
+      }),
       responses: { 200: z.object({ deliveries: z.array(keptDelivery) }) },
       handle: async ({ query, em }) => ({ status: 200, body: { deliveries: await findKept(em, query) } }),
     }),
@@ -161,7 +174,10 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
       path: '/v1/parked-messages',
       summary: 'Messages that could not be published and are held back, with their keys; oldest first',
       access: ['operator'],
-      query: z.strictObject({ limit }),
+      query: z.strictObject({
+        after: wholeNumber({ min: 0 }).default(0).describe('`position` of the last one of the page before'),
+        limit,
+      }),
       responses: { 200: z.object({ messages: z.array(parkedMessage) }) },
       handle: async ({ query, em }) => ({ status: 200, body: { messages: await findParked(em, query) } }),
     }),

@@ -264,3 +264,61 @@ test('a parked message is listed and can be let go', async () => {
   expect((await ask('POST', `/v1/parked-messages/${message!.id}/release`)).status).toBe(404);
   expect((await ask('GET', '/v1/parked-messages')).body.messages).toEqual([]);
 });
+
+describe('Page by page, each from where the one before ended, operators see every one once, oldest first:', () => {
+  test('dead letters, also of the same moment, and while some of those that they have seen go', async () => {
+    const moments = ['00.001', '00.0020', '00.0022', '00.0029', '00.003', '00.004', '00.005'];
+    const eventIds = moments.map(() => uuid());
+    await lab.database.sql(
+      `insert into eventing.kept_delivery (consumer, event_id, state, received_at)
+       select 'failing', id, 'dead', ('2026-07-01T09:00:' || moment || 'Z')::timestamptz from unnest($1::uuid[], $2::text[]) as t(id, moment)`,
+      [eventIds, moments],
+    );
+    const pages: string[][] = [];
+    let after = '';
+    do {
+      const { body } = await ask('GET', `/v1/dead-letters?limit=2${after && `&after=${after}`}`);
+      pages.push(body.deliveries.map(({ eventId }: { eventId: string }) => eventId));
+      after = body.deliveries.at(-1)?.receivedAt;
+      await lab.database.sql('delete from eventing.kept_delivery where event_id = $1', [pages.at(-1)![0]]);
+    } while (after && pages.length < 9);
+    expect(pages.map((page) => page.length)).toEqual([4, 2, 1, 0]);
+    expect(pages.flat().toSorted()).toEqual(eventIds);
+    expect([pages[0]![0], pages[1], pages[2]]).toEqual([eventIds[0], eventIds.slice(4, 6), eventIds.slice(6)]);
+    for (const nowhere of ['yesterday', '0000-01-01T00:00:00Z'])
+      expect((await ask('GET', `/v1/dead-letters?after=${nowhere}`)).status).toBe(400);
+  });
+
+  test.each(['/v1/events', '/v1/event-heads', '/v1/dead-letters', '/v1/parked-messages'])(
+    '%s says how',
+    async (path) => {
+      const { body } = await ask('GET', '/openapi.json');
+      expect(body.paths[path].get.parameters).toContainEqual(
+        expect.objectContaining({
+          name: 'after',
+          in: 'query',
+          required: false,
+          description: expect.stringContaining('of the page before'),
+        }),
+      );
+    },
+  );
+
+  test('parked messages', async () => {
+    const lamps = [await inspectedLamp(), await inspectedLamp(), await inspectedLamp()];
+    const parked = await lab.database.sql<{ id: string; position: string }>(
+      'update eventing.outbox set parked_at = now() where ordering_key = any($1) returning id, position',
+      [lamps.map(({ id }) => id)],
+    );
+    const seen: string[] = [];
+    let after = 0;
+    do {
+      const { body } = await ask('GET', `/v1/parked-messages?limit=4&after=${after}`);
+      seen.push(...body.messages.map(({ id }: { id: string }) => id));
+      after = body.messages.at(-1)?.position;
+      for (const { id } of body.messages.slice(1)) await ask('POST', `/v1/parked-messages/${id}/release`);
+    } while (after && seen.length < 9);
+    const oldestFirst = parked.toSorted((a, b) => Number(a.position) - Number(b.position));
+    expect(seen).toEqual(oldestFirst.map(({ id }) => id));
+  });
+});
