@@ -1,7 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { LoginRecord } from '../domain/login-record.ts';
 import { Session } from '../domain/session.ts';
-import { endOtherSessionsOnDevice } from './end-other-sessions-on-device.ts';
+import { endOtherSessionsOnDevices } from './end-other-sessions-on-device.ts';
 import { findLiveSessions } from './list-sessions.ts';
 import { lockMember } from './lock-member.ts';
 
@@ -27,6 +27,8 @@ export async function withdrawMember(em: EntityManager, memberId: string, at = n
  */
 async function settleDevices(tx: EntityManager, memberId: string): Promise<void> {
   const sessions = await tx.find(Session, { memberId, deviceId: { $ne: null } }, { fields: ['deviceId'] });
-  const devices = new Set(sessions.map(({ deviceId }) => deviceId!));
-  for (const device of [...devices].sort()) await endOtherSessionsOnDevice(tx, device);
+  await endOtherSessionsOnDevices(
+    tx,
+    sessions.map(({ deviceId }) => deviceId!),
+  );
 }

@@ -1,11 +1,13 @@
 import { v7 as uuid } from 'uuid';
 import { identityHasher } from '../../../../services/member/identities.ts';
 import { changeProfile } from '../../../../services/member/use-cases/change-profile.ts';
+import { endOtherSessionsOnDevice } from '../../../../services/member/use-cases/end-other-sessions-on-device.ts';
 import { logIn } from '../../../../services/member/use-cases/log-in.ts';
 import { readMember } from '../../../../services/member/use-cases/read-member.ts';
 import { recordDeviceLogin } from '../../../../services/member/use-cases/record-device-login.ts';
 import { verifyIdentity } from '../../../../services/member/use-cases/verify-identity.ts';
 import { withdrawMember } from '../../../../services/member/use-cases/withdraw-member.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { aPerson, limits, type MemberSystem, masterKey, openMemberSystem, PASSWORD } from '../support.ts';
 
 let system: MemberSystem;
@@ -127,6 +129,30 @@ test('Withdrawn is the last fact, whatever else is done at the same moment, and 
     const count = (type: string) => facts.filter((each) => each === type).length;
     expect(count('member.logged-out')).toBe(count('member.logged-in'));
   }
+});
+
+test('Withdrawing waits for whoever settles one of the member’s devices at the same moment, and neither gives up', async () => {
+  const [anna, ben] = [await system.register(), await system.register()];
+  const devices = [`a of ${ben.id}`, `b of ${ben.id}`] as const;
+  for (const { id } of [anna, ben]) for (const deviceId of devices) await system.open(id, deviceId);
+  const waiting = (count: number) =>
+    eventually(async () => {
+      const those = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      expect(await system.database.sql(those)).toHaveLength(count);
+    });
+  // Both will want her, and come as far as they can without her.
+  await system.database.sql('begin');
+  await system.database.sql('select from member where id = $1 for update', [anna.id]);
+  const withdrawal = withdrawMember(system.em(), ben.id);
+  await waiting(1);
+  const settling = system.em().transactional((em) => endOtherSessionsOnDevice(em, devices[1]));
+  await waiting(2);
+  await system.database.sql('rollback');
+  expect(await Promise.allSettled([withdrawal, settling])).toMatchObject([
+    { status: 'fulfilled' },
+    { status: 'fulfilled' },
+  ]);
+  expect(await system.liveSessionsOf(anna.id)).toEqual([]);
 });
 
 test('One log-in leaves one login record, however often it is told', async () => {
