@@ -77,7 +77,13 @@ export interface ListenOptions {
   readonly host: string;
   /** More are refused, so that a flood of connections does not take all memory. */
   readonly maxConnections?: number;
+  /** Who has not said by then what is asked, or not all of it, is cut off: else a few slow clients take all connections. */
+  readonly headersTimeoutMs?: number;
+  readonly requestTimeoutMs?: number;
 }
+
+/** How often is looked for those whose time is over. Node's own half a minute would make 10 s up to 40. */
+const CONNECTIONS_CHECKING_MS = 1_000;
 
 /** Requests get this long to finish once the server is told to close. */
 const DRAIN_TIMEOUT_MS = 10_000;
@@ -85,12 +91,15 @@ const DRAIN_TIMEOUT_MS = 10_000;
 /** Serves `app`; resolves when the port is open. Disposing stops accepting, lets running requests finish and ends every connection. */
 export async function listen(
   app: Koa,
-  { port, host, maxConnections = 2_000 }: ListenOptions,
+  { port, host, maxConnections = 2_000, headersTimeoutMs = 10_000, requestTimeoutMs = 30_000 }: ListenOptions,
 ): Promise<Server & AsyncDisposable> {
-  const server = createServer(
-    { headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16 * 1024 },
-    app.callback(),
-  );
+  const limits = {
+    headersTimeout: headersTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: CONNECTIONS_CHECKING_MS,
+    maxHeaderSize: 16 * 1024,
+  };
+  const server = createServer(limits, app.callback());
   // Longer than clients keep an idle connection (Go's, and so daprd's: 90 s): a server that ends it first resets a request now and then.
   server.keepAliveTimeout = 95_000;
   server.maxHeadersCount = 100;
@@ -121,6 +130,9 @@ const BROKEN_REQUESTS: Record<string, number> = {
   ERR_HTTP_REQUEST_TIMEOUT: 408,
 };
 
+/** Who is cut off has this long to read why. */
+const PARTING_MS = 1_000;
+
 /** What is no HTTP at all never reaches Koa. */
 function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
@@ -137,4 +149,6 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void
     `Content-Length: ${body.length}`,
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+  // Whoever does not close his side either would keep his place among the connections for ever.
+  setTimeout(() => socket.destroy(), PARTING_MS).unref();
 }

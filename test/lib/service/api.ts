@@ -6,7 +6,7 @@ import { provenance } from '#eventing/provenance';
 import { DependencyUnavailable, DomainError } from '#service/errors';
 import { Health } from '#service/health';
 import { createApi, type Principal, route } from '#service/http';
-import { listen } from '#service/run';
+import { type ListenOptions, listen } from '#service/run';
 import { email, text, timestamp, uuid } from '#service/schema';
 
 const member: Principal = { kind: 'member', memberId: '0198d7a2-0000-7000-8000-000000000001', sessionNumber: '7' };
@@ -112,8 +112,8 @@ const routes = [
   }),
 ];
 
-/** A small API on a free port, which needs no database; what it logs is kept. */
-export async function startApi() {
+/** A small API on a free port, which needs no database; what it logs is kept. Its limits are those of every service unless told. */
+export async function startApi(limits: Omit<ListenOptions, 'port' | 'host'> = {}) {
   const lines: Record<string, unknown>[] = [];
   const sink = new Writable({
     write(line, _, done) {
@@ -132,7 +132,7 @@ export async function startApi() {
     authenticate: async (token) => principals[token],
     health,
   });
-  const server = await listen(app, { port: 0, host: '127.0.0.1' });
+  const server = await listen(app, { port: 0, host: '127.0.0.1', ...limits });
   const { port } = server.address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
   const send = async (path: string, init: RequestInit = {}) => {
@@ -141,7 +141,7 @@ export async function startApi() {
     const body = text && response.headers.get('content-type')?.includes('json') ? JSON.parse(text) : text;
     return { status: response.status, body, headers: response.headers };
   };
-  return { url, port, send, health, lines, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  return { url, port, server, send, health, lines, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
 }
 
 export type TestApi = Awaited<ReturnType<typeof startApi>>;
