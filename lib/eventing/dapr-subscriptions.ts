@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
+import Router from '@koa/router';
 import { text } from 'co-body';
 import type { Context, Middleware } from 'koa';
 import { EVERYBODY, type ReceivedEvent, readEnvelope } from './cloud-event.ts';
@@ -45,15 +46,16 @@ const BODY_LIMIT = '4mb';
  */
 export function daprSubscriptions(options: SubscriptionOptions): Middleware {
   const expected = Buffer.from(options.appToken);
-  return async (ctx, next) => {
-    const topic = /^\/events\/([\w-]+)$/.exec(ctx.path)?.[1];
-    const subscriber = topic && ctx.method === 'POST' ? options.topics[topic] : undefined;
-    if (!subscriber) return next();
-    if (!isSidecar(ctx, expected)) return ctx.throw(401, 'Only the Dapr sidecar may deliver events');
-    options.heard?.(topic!);
-    ctx.status = 200;
-    ctx.body = await receive(ctx, topic!, options);
-  };
+  const router = new Router({ sensitive: true, strict: true });
+  for (const topic of Object.keys(options.topics)) {
+    router.post(`/events/${topic}`, async (ctx) => {
+      if (!isSidecar(ctx, expected)) return ctx.throw(401, 'Only the Dapr sidecar may deliver events');
+      options.heard?.(topic);
+      ctx.status = 200;
+      ctx.body = await receive(ctx, topic, options);
+    });
+  }
+  return router.routes() as Middleware;
 }
 
 function isSidecar(ctx: Context, expected: Buffer): boolean {

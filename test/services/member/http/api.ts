@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
+import type Koa from 'koa';
 import { pino } from 'pino';
 import { DomainError } from '#service/errors';
 import { Health } from '#service/health';
@@ -25,6 +26,7 @@ export interface Somebody {
 export interface MemberApi extends AsyncDisposable {
   readonly system: MemberSystem;
   readonly url: string;
+  readonly app: Koa;
   /** What it logged, as it was written. */
   log(): string;
   readonly call: Call;
@@ -64,6 +66,7 @@ export async function startMemberApi(): Promise<MemberApi> {
   return {
     system,
     url,
+    app,
     call,
     log: () => logged,
     async somebody(deviceId = 'a phone') {

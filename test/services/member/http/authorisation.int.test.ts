@@ -1,5 +1,5 @@
 import { v7 as uuid } from 'uuid';
-import { routes } from '../../../../services/member/http/routes.ts';
+import { OPEN_TO_ALL, routesOf } from '../../../support/routes.ts';
 import { aPerson, PASSWORD } from '../support.ts';
 import { type MemberApi, OPERATOR, READER, type Somebody, startMemberApi } from './api.ts';
 
@@ -55,14 +55,17 @@ const bodies: Record<string, () => object> = {
   'POST /v1/sessions': () => ({ email: 'a@example.com', password: 'x', device: { id: 'a', name: 'b', os: 'c' } }),
 };
 
-const all = routes({} as never);
-const nameOf = ({ method, path }: { method: string; path: string }) => `${method} ${path}`;
-
 test('every route is in the table, and no other', () => {
-  expect(all.map(nameOf).sort()).toEqual(Object.keys(mayAsk).sort());
+  expect(routesOf(api.app).sort()).toEqual([...Object.keys(mayAsk), ...OPEN_TO_ALL].sort());
 });
 
-test.each(all.map(nameOf))('%s is open to whom the table says, and to nobody else', async (name) => {
+test.each(OPEN_TO_ALL)('%s is open to all, whatever they show', async (name) => {
+  const [method = '', path = ''] = name.split(' ');
+  expect((await api.call(method, path)).status).toBe(200);
+  expect((await api.call(method, path, { token: 'of-nobody' })).status).toBe(200);
+});
+
+test.each(Object.keys(mayAsk))('%s is open to whom the table says, and to nobody else', async (name) => {
   const [method = '', path = ''] = name.split(' ');
   for (const who of asking) {
     const self = await api.somebody();
