@@ -41,7 +41,7 @@ function stdout(): DestinationStream {
   return pino.destination({ dest: 1, sync: true });
 }
 
-/** An error without what people typed: some messages of the database and of the ORM quote values. */
+/** An error without what people typed: some messages of the database, of the ORM and of parsers quote values. */
 export function describeError(error: unknown): unknown {
   if (!Error.isError(error)) return { type: typeof error };
   const { code, constraint, table, slug } = error as Error & Record<'code' | 'constraint' | 'table' | 'slug', unknown>;
@@ -61,7 +61,8 @@ export function describeError(error: unknown): unknown {
 }
 
 function harmlessMessage({ name, message }: Error, code: unknown): string | undefined {
-  if (name === 'NotFoundError') return undefined;
+  // What looked for it, and what could not be parsed: `"Anna Kim" is not valid JSON`.
+  if (name === 'NotFoundError' || name === 'SyntaxError') return undefined;
   const sqlState = typeof code === 'string' && /^[0-9A-DF-Z][0-9A-Z]{4}$/.test(code) ? code : undefined;
   if (!sqlState) return message;
   // Data exceptions and broken constraints quote the datum; what follows the first line is the row or the statement.

@@ -46,6 +46,21 @@ test.each([
   expect(JSON.stringify(describeError(error))).not.toContain('kim@');
 });
 
+test('an error of a parser is written without the text that it could not read', () => {
+  const answer = 'Anna Kim, 01012345678';
+  const parse = () => JSON.parse(answer);
+  expect(parse).toThrow('Anna Kim');
+  const error = (() => {
+    try {
+      return parse();
+    } catch (thrown) {
+      return new Error('not read', { cause: thrown });
+    }
+  })();
+  expect(describeError(error)).toMatchObject({ message: 'not read', cause: { type: 'SyntaxError' } });
+  expect(JSON.stringify(describeError(error))).not.toMatch(/Anna|0101/);
+});
+
 test('what is thrown and is no error is not written', () => {
   expect(describeError('kim@example.com')).toEqual({ type: 'string' });
 });

@@ -1,13 +1,14 @@
 import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
 import type Koa from 'koa';
-import { pino } from 'pino';
 import { DomainError } from '#service/errors';
 import { Health } from '#service/health';
 import { Idempotency } from '#service/idempotency';
+import { createLog } from '#service/log';
 import { listen } from '#service/run';
 import { memberApi } from '../../../../services/member/api.ts';
 import { identityHasher } from '../../../../services/member/identities.ts';
+import type { IdentityProvider } from '../../../../services/member/identity-provider.ts';
 import { LogInLimits } from '../../../../services/member/log-in-limits.ts';
 import { type Call, caller } from '../../../support/call.ts';
 import { aPerson, type MemberSystem, masterKey, openMemberSystem, PASSWORD } from '../support.ts';
@@ -33,8 +34,16 @@ export interface MemberApi extends AsyncDisposable {
   somebody(deviceId?: string): Promise<Somebody>;
 }
 
-/** The member API on a free port, over real HTTP, with a provider that knows everybody but `unknown`. */
-export async function startMemberApi(): Promise<MemberApi> {
+/** Knows everybody but `unknown`: the verification's id is the person's CI. */
+const obliging: IdentityProvider = {
+  async find(id) {
+    if (id === 'unknown') throw new DomainError('identity-verification-unknown', 'Unknown', 'unprocessable');
+    return { ci: id };
+  },
+};
+
+/** The member API on a free port, over real HTTP, with a provider that answers at once unless told. */
+export async function startMemberApi(provider = obliging): Promise<MemberApi> {
   const system = await openMemberSystem();
   let logged = '';
   const sink = new Writable({
@@ -46,19 +55,14 @@ export async function startMemberApi(): Promise<MemberApi> {
   const app = memberApi({
     orm: system.orm,
     keyring: system.keyring,
-    log: pino({ level: 'debug' }, sink),
+    log: createLog('test', 'debug', sink),
     health: new Health({}),
     operatorToken: OPERATOR,
     readerTokens: new Map([['another-system', READER]]),
     limits: new LogInLimits(masterKey),
     idempotency: new Idempotency(masterKey),
     hashIdentity: identityHasher(masterKey),
-    provider: {
-      async find(id) {
-        if (id === 'unknown') throw new DomainError('identity-verification-unknown', 'Unknown', 'unprocessable');
-        return { ci: id };
-      },
-    },
+    provider,
   });
   const server = await listen(app, { port: 0, host: '127.0.0.1' });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
