@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { Client } from 'pg';
+import { shareOfThisThread } from '../../../support/share-of-this-thread.ts';
 import { aPerson, PASSWORD } from '../support.ts';
 import { type MemberApi, problem, startMemberApi } from './api.ts';
 
@@ -53,7 +54,7 @@ test('hundreds of clients that never finish their requests keep nobody else wait
   }
 });
 
-test('a flood of registrations is worked off or turned away in order, and the event loop goes on', async () => {
+test('a flood of registrations is worked off or turned away in order, and others are served meanwhile', async () => {
   let [flooding, answered] = [true, 0];
   const watching = (async () => {
     for (; flooding; answered++) await health();
@@ -65,5 +66,18 @@ test('a flood of registrations is worked off or turned away in order, and the ev
   await watching;
   for (const answer of answers) if (answer.status !== 201) expect(answer).toMatchObject(problem('busy', 503));
   expect(answers.filter(({ status }) => status === 201).length).toBeGreaterThanOrEqual(64);
-  expect(answered).toBeGreaterThan(10);
+  expect(answered).toBeGreaterThan(0);
+});
+
+test('log-ins at the same moment leave the event loop to others: most of their work is done elsewhere', async () => {
+  const people = await Promise.all(Array.from({ length: 8 }, () => api.somebody()));
+  const device = { id: 'a phone', name: 'phone', os: 'any' };
+  const logIn = ({ email }: { email: string }) =>
+    api.call('POST', '/v1/sessions', { body: { email, password: PASSWORD, device } });
+  const share = await shareOfThisThread(async () => {
+    for (const { status } of await Promise.all([people, people, people, people].flat().map(logIn)))
+      expect(status).toBe(201);
+  });
+  // A third, with the clients' side, which is here too; all of it, were passwords checked on the event loop.
+  expect(share).toBeLessThan(0.6);
 });
