@@ -180,7 +180,9 @@ test('who has heard nothing for long is sent the oldest alone; once that is hear
   await using inbox = new Inbox(lab.orm, { log: quietly });
   await inbox.deliver(consumer, probe!.event);
   await heard(probe!.event.messageId);
-  await eventually(async () => expect(sequences(await toApp())).toEqual([2, 3, 4]));
+  // Until then it may have been sent the oldest once more.
+  const others = async () => sequences(await toApp()).filter((sequence) => sequence > 1);
+  await eventually(async () => expect(await others()).toEqual([2, 3, 4]));
 });
 
 test('what was sent again and is lost as well is sent again once more, in the end given up with a loud word, and holds up nothing', async () => {
