@@ -1,4 +1,4 @@
-import { createServer, type Server, STATUS_CODES } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
 import { ConfigError } from './config.ts';
@@ -105,11 +105,17 @@ export async function listen(
   server.maxHeadersCount = 100;
   server.maxConnections = maxConnections;
   server.on('clientError', answerBrokenRequest);
+  server.on('request', readToTheEnd);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject).listen(port, host, resolve);
   await promise;
   server.off('error', reject);
   return Object.assign(server, { [Symbol.asyncDispose]: () => closeServer(server) });
+}
+
+/** A body that was refused before its end: what the client asks next on the connection would wait behind it. */
+function readToTheEnd(request: IncomingMessage, response: ServerResponse): void {
+  response.on('finish', () => request.unpipe().resume());
 }
 
 async function closeServer(server: Server): Promise<void> {

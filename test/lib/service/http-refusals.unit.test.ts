@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
@@ -105,6 +106,33 @@ describe('a body that is not as declared', () => {
     expect((await post(bomb, { ...JSON_TYPE, 'content-encoding': 'gzip' })).status).toBe(413);
   });
 });
+
+const noise = randomBytes(2_000_000);
+const inOneChunk = Buffer.concat([
+  Buffer.from(`${noise.length.toString(16)}\r\n`),
+  noise,
+  Buffer.from('\r\n0\r\n\r\n'),
+]);
+const packed = gzipSync(noise);
+
+test.each<[string, string, Buffer, number]>([
+  ['is too large', `Content-Length: ${noise.length}`, noise, 413],
+  ['turns out to be too large', 'Transfer-Encoding: chunked', inOneChunk, 413],
+  ['is too large when unpacked', `Content-Encoding: gzip\r\nContent-Length: ${packed.length}`, packed, 413],
+  ['is packed in an unknown way', `Content-Encoding: snappy\r\nContent-Length: ${noise.length}`, noise, 415],
+  ['is not packed as it says', `Content-Encoding: gzip\r\nContent-Length: ${noise.length}`, noise, 400],
+])(
+  'a body that %s does not hold up what the client asks next on its connection',
+  async (_, header, body, status) => {
+    const socket = connect(api.port, '127.0.0.1');
+    socket.write(`POST /v1/pets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${header}\r\n\r\n`);
+    socket.write(body);
+    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const answers = await readText(socket);
+    expect(answers.match(/HTTP\/1.1 \d+/g)).toEqual([`HTTP/1.1 ${status}`, 'HTTP/1.1 200']);
+  },
+  20_000,
+);
 
 describe('a path', () => {
   test.each([
