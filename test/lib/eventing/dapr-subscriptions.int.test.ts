@@ -1,5 +1,7 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { Server } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
 import Koa from 'koa';
 import { v7 as uuid } from 'uuid';
 import { envelope } from '#eventing/cloud-event';
@@ -8,14 +10,16 @@ import { type Consumer, Inbox } from '#eventing/inbox';
 import { keepUnreadable } from '#eventing/kept-deliveries';
 import { Recorder } from '#eventing/recorder';
 import { execute } from '#eventing/sql';
+import { listen } from '#service/run';
 import { type Lab, openLab } from './lab.ts';
 
 const APP_TOKEN = 'the-token-of-the-sidecar';
 const log = { warn: () => undefined, error: () => undefined };
 let lab: Lab;
-let server: Server;
-const names = { first: `first-${uuid()}`, second: `second-${uuid()}` };
+let server: Server & AsyncDisposable;
+const names = { first: `first-${uuid()}`, second: `second-${uuid()}`, inOrder: `in-order-${uuid()}` };
 let secondFails = false;
+let nothingCanBeKept = false;
 
 /** Of what the subscriptions told that it was delivered. */
 const told: string[] = [];
@@ -23,10 +27,11 @@ beforeAll(async () => {
   lab = await openLab();
   await lab.database.sql('create table heard (consumer text, event_id uuid); grant all on heard to lab_app');
   const inbox = new Inbox(lab.orm, { log });
-  const consumer = (name: string, fail: () => boolean): Consumer => ({
+  const consumer = (name: string, fail: () => boolean, how: Partial<Consumer> = {}): Consumer => ({
     name,
     order: 'convergent',
     types: 'all',
+    ...how,
     async handle(em, event) {
       await execute(em, 'insert into heard values (?, ?)', [name, event.eventId]);
       if (fail()) throw new Error('does not work today');
@@ -45,17 +50,26 @@ beforeAll(async () => {
           consumers: [consumer(names.first, () => false), consumer(names.second, () => secondFails)],
           recorder: new Recorder(lab.orm),
         },
+        'lamp-external': {
+          source: '/lamp',
+          consumers: [
+            consumer(names.inOrder, () => false, { order: 'ordered', types: ['lamp.inspected'] }),
+            consumer(names.first, () => false, { types: ['lamp.inspected'] }),
+          ],
+        },
+      },
+      keepUnreadable: async (raw, error) => {
+        if (nothingCanBeKept) throw new Error('the database is away');
+        await keepUnreadable(lab.orm, 'lab', raw, error);
       },
       heard: (topic, messageId) => told.push(messageId ?? topic),
-      keepUnreadable: (raw, error) => keepUnreadable(lab.orm, 'lab', raw, error),
       log,
     }),
   );
-  server = createServer(app.callback());
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  server = await listen(app, { port: 0, host: '127.0.0.1' });
 });
 afterAll(async () => {
-  server.close();
+  await server[Symbol.asyncDispose]();
   await lab[Symbol.asyncDispose]();
 });
 
@@ -75,13 +89,17 @@ function event(change: object = {}) {
   });
 }
 
-async function deliver(body: string, { topic = 'lamp-internal', token = APP_TOKEN } = {}) {
+async function deliver(
+  body: RequestInit['body'],
+  { topic = 'lamp-internal', headers = {} }: { topic?: string; headers?: Record<string, string> } = {},
+) {
   const { port } = server.address() as AddressInfo;
   const response = await fetch(`http://127.0.0.1:${port}/events/${topic}`, {
     method: 'POST',
-    headers: { 'content-type': 'application/cloudevents+json', 'dapr-api-token': token },
+    headers: { 'content-type': 'application/cloudevents+json', 'dapr-api-token': APP_TOKEN, ...headers },
     body,
-  });
+    duplex: 'half',
+  } as RequestInit);
   return { status: response.status, body: await response.text() };
 }
 
@@ -90,6 +108,12 @@ const heard = async (eventId: string) =>
     .map(({ consumer }) => consumer)
     .sort();
 const SUCCESS = { status: 200, body: JSON.stringify({ status: 'SUCCESS' }) };
+const RETRY = { status: 200, body: JSON.stringify({ status: 'RETRY' }) };
+/** Whatever is kept, of whomever. */
+const allKept = () =>
+  lab.database.sql<{ consumer: string; event_id: string; state: string; raw: string | null; last_error: string }>(
+    'select * from eventing.kept_delivery order by received_at',
+  );
 
 test('one delivery reaches every consumer of the topic', async () => {
   const delivered = event();
@@ -184,12 +208,138 @@ test('a body that is too large to be read is acknowledged too, and an operator s
   expect(rows[0]!.last_error).toContain('5242880 bytes');
 });
 
-test('whoever does not show the sidecar’s token is refused, and leaves no trace', async () => {
-  const forged = event();
-  expect((await deliver(JSON.stringify(forged), { token: 'guessed' })).status).toBe(401);
-  expect(await heard(forged.eventid)).toEqual([]);
+describe('an event that is late', () => {
+  const lateOn = (topic: string) => (change: object) => deliver(JSON.stringify(event(change)), { topic });
+  const late = lateOn('lamp-external');
+  const applied = (subject: string) =>
+    lab.database.sql<{ consumer: string; last_sequence: string }>(
+      'select consumer, last_sequence from eventing.cursor where aggregate_id = $1',
+      [subject],
+    );
+
+  test('by years is applied like any other when it is news', async () => {
+    const old = { eventid: uuid(), time: '2001-01-01T00:00:00.000Z' };
+    expect(await late(old)).toEqual(SUCCESS);
+    expect(await heard(old.eventid)).toEqual([names.first, names.inOrder]);
+  });
+
+  test.each(['lamp-internal', 'lamp-external'])(
+    'and was applied before is acknowledged, with no second effect: %s',
+    async (topic) => {
+      const before = await allKept();
+      const fact = { eventid: uuid(), subject: uuid(), time: '2001-01-01T00:00:00.000Z' };
+      expect(await lateOn(topic)(fact)).toEqual(SUCCESS);
+      const once = await heard(fact.eventid);
+      expect(once).toHaveLength(2);
+      // Sent again it is the same fact in another message; redelivered it is the same message.
+      const again = event(fact);
+      for (let i = 0; i < 3; i++) expect(await deliver(JSON.stringify(again), { topic })).toEqual(SUCCESS);
+      expect(await heard(fact.eventid)).toEqual(once);
+      expect(await allKept()).toEqual(before);
+    },
+  );
+
+  test.each([1, 2, 3])(
+    'because its aggregate has gone on is acknowledged, and does not take it back: %i of 3',
+    async (n) => {
+      const before = await allKept();
+      const subject = uuid();
+      for (const i of [1, 2, 3]) expect(await late({ subject, sequence: `000000000${i}` })).toEqual(SUCCESS);
+      const straggler = { subject, sequence: `000000000${n}`, eventid: uuid() };
+      expect(await late(straggler)).toEqual(SUCCESS);
+      expect(await heard(straggler.eventid)).toEqual([names.first]);
+      expect(await applied(subject)).toEqual([{ consumer: names.inOrder, last_sequence: '3' }]);
+      expect(await allKept()).toEqual(before);
+    },
+  );
 });
 
-test('a topic that nobody here subscribed to is not acknowledged', async () => {
-  expect((await deliver(JSON.stringify(event()), { topic: 'other' })).status).toBe(404);
+test('a type that nobody acts on is acknowledged without an effect, and those in order go on past it', async () => {
+  const before = await allKept();
+  const subject = uuid();
+  const [unknown, known] = [event({ subject, type: 'lamp.invented-later' }), event({ subject, sequence: '2' })];
+  for (const each of [unknown, known])
+    expect(await deliver(JSON.stringify(each), { topic: 'lamp-external' })).toEqual(SUCCESS);
+  expect(await heard(unknown.eventid)).toEqual([]);
+  expect(await heard(known.eventid)).toEqual([names.first, names.inOrder]);
+  expect(await allKept()).toEqual(before);
 });
+
+test.each(['text/plain', 'application/json', 'application/octet-stream', 'nonsense', ''])(
+  'an event is an event, even where its content type is %j',
+  async (type) => {
+    const delivered = event();
+    expect(await deliver(JSON.stringify(delivered), { headers: { 'content-type': type } })).toEqual(SUCCESS);
+    expect(await heard(delivered.eventid)).toHaveLength(2);
+  },
+);
+
+test('data that comes alone, with the event in headers, is kept for an operator, and nobody acts on it', async () => {
+  const id = uuid();
+  const headers = {
+    'content-type': 'application/json',
+    'ce-id': id,
+    'ce-source': '/lamp',
+    'ce-type': 'lamp.inspected',
+  };
+  expect(await deliver(`{"alone":"${id}"}`, { headers })).toEqual(SUCCESS);
+  expect((await allKept()).at(-1)).toMatchObject({ consumer: 'lab', state: 'dead', raw: `{"alone":"${id}"}` });
+});
+
+test.each<[string, () => RequestInit['body'], Record<string, string>]>([
+  ['does not say how large it is', () => new Blob(['x'.repeat(5 * 1024 * 1024)]).stream(), {}],
+  ['is large only when it is unpacked', () => gzipSync('x'.repeat(5 * 1024 * 1024)), { 'content-encoding': 'gzip' }],
+  ['is packed in an unknown way', () => 'x', { 'content-encoding': 'snappy' }],
+])('a body that %s is acknowledged, and an operator sees that it came', async (_, body, headers) => {
+  const before = await allKept();
+  expect(await deliver(body(), { headers })).toEqual(SUCCESS);
+  const kept = await allKept();
+  expect(kept).toHaveLength(before.length + 1);
+  expect(kept.at(-1)).toMatchObject({ consumer: 'lab', state: 'dead', raw: '' });
+  expect(kept.at(-1)!.last_error).toContain('4mb are taken');
+});
+
+test('an event far larger than the outbox lets through is heard', async () => {
+  const delivered = event({ data: { large: 'x'.repeat(3.5 * 1024 * 1024) } });
+  expect(await deliver(JSON.stringify(delivered))).toEqual(SUCCESS);
+  expect(await heard(delivered.eventid)).toHaveLength(2);
+});
+
+test('a delivery that breaks off is neither acknowledged nor kept: it comes again whole', async () => {
+  const before = await allKept();
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  socket.end(
+    `POST /events/lamp-internal HTTP/1.1\r\nHost: x\r\ndapr-api-token: ${APP_TOKEN}\r\nContent-Length: 100\r\n\r\n{"id":`,
+  );
+  expect(await text(socket)).not.toContain('SUCCESS');
+  expect(await allKept()).toEqual(before);
+});
+
+test('what can neither be handled nor kept now is to come again', async () => {
+  nothingCanBeKept = true;
+  expect(await deliver('no event')).toEqual(RETRY);
+  nothingCanBeKept = false;
+  expect(await deliver('no event')).toEqual(SUCCESS);
+});
+
+test.each<[string, Record<string, string>]>([
+  ['nothing', { 'dapr-api-token': '' }],
+  ['a guess', { 'dapr-api-token': 'guessed' }],
+  ['a guess as long as it', { 'dapr-api-token': 'x'.repeat(APP_TOKEN.length) }],
+  ['more than it', { 'dapr-api-token': `${APP_TOKEN}x` }],
+  ['it in the place of a caller’s', { 'dapr-api-token': '', authorization: `Bearer ${APP_TOKEN}` }],
+])('whoever shows %s instead of the sidecar’s token is refused, and leaves no trace', async (_, headers) => {
+  const before = await allKept();
+  const forged = event();
+  expect((await deliver(JSON.stringify(forged), { headers })).status).toBe(401);
+  expect((await deliver('no event', { headers })).status).toBe(401);
+  expect(await heard(forged.eventid)).toEqual([]);
+  expect(await allKept()).toEqual(before);
+});
+
+test.each(['other', 'constructor', 'lamp-internal/', 'LAMP-INTERNAL', 'lamp-internal/x'])(
+  'a topic that nobody here subscribed to is not acknowledged: %s',
+  async (topic) => {
+    expect((await deliver(JSON.stringify(event()), { topic })).status).toBe(404);
+  },
+);
