@@ -52,6 +52,9 @@ test('refused: family-account asks member for what it may not', async () => {
   expect(await ask('v1/sessions/current', 'POST')).toMatch(denied);
   // Let through by its sidecar, and refused by member itself.
   expect(await ask('v1/sessions/current', 'GET')).toMatch(/^401 .*unauthenticated/);
+  // By which it finds out what it has missed, and gets it.
+  expect(await ask('v1/topics/member-external/published-events', 'GET')).toMatch(/^401 .*unauthenticated/);
+  expect(await ask('v1/topics/member-external/republish', 'POST')).toMatch(/^401 .*unauthenticated/);
 });
 
 test('refused: whoever has not the sidecar’s token', async () => {

@@ -158,7 +158,7 @@ spec:
     default: /events/{{ .topic }}
 {{- end }}
 
-{{/* What sidecars serve and whom they let call their app. Takes: root, apis (names), callers (list of {app, operations (list of {path, verb})}). */}}
+{{/* What sidecars serve and whom they let call their app. Takes: root, apis (names), callers (list of {app, operations (list of {path, verbs})}). */}}
 {{- define "common.configuration" -}}
 apiVersion: dapr.io/v1alpha1
 kind: Configuration
@@ -194,7 +194,7 @@ spec:
         namespace: {{ .namespace | default $.root.Release.Namespace }}
         operations:
           {{- range .operations }}
-          - { name: {{ .path }}, httpVerb: [{{ .verb }}], action: allow }
+          - { name: {{ .path }}, httpVerb: [{{ join ", " .verbs }}], action: allow }
           {{- end }}
       {{- end }}
     {{- end }}
