@@ -11,10 +11,12 @@ import { keepUnreadable } from '#eventing/kept-deliveries';
 import { Recorder } from '#eventing/recorder';
 import { execute } from '#eventing/sql';
 import { listen } from '#service/run';
+import { eventually } from '../../support/eventually.ts';
 import { type Lab, openLab } from './lab.ts';
 
 const APP_TOKEN = 'the-token-of-the-sidecar';
-const log = { warn: () => undefined, error: () => undefined };
+let warnings = 0;
+const log = { warn: () => void warnings++, error: () => undefined };
 let lab: Lab;
 let server: Server & AsyncDisposable;
 const names = { first: `first-${uuid()}`, second: `second-${uuid()}`, inOrder: `in-order-${uuid()}` };
@@ -306,12 +308,13 @@ test('an event far larger than the outbox lets through is heard', async () => {
 });
 
 test('a delivery that breaks off is neither acknowledged nor kept: it comes again whole', async () => {
-  const before = await allKept();
+  const [before, warned] = [await allKept(), warnings];
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
   socket.end(
     `POST /events/lamp-internal HTTP/1.1\r\nHost: x\r\ndapr-api-token: ${APP_TOKEN}\r\nContent-Length: 100\r\n\r\n{"id":`,
   );
   expect(await text(socket)).not.toContain('SUCCESS');
+  await eventually(() => warnings > warned);
   expect(await allKept()).toEqual(before);
 });
 
