@@ -80,6 +80,8 @@ export interface ListenOptions {
   /** Who has not said by then what is asked, or not all of it, is cut off: else a few slow clients take all connections. */
   readonly headersTimeoutMs?: number;
   readonly requestTimeoutMs?: number;
+  /** Who does not read its answer holds it, and a connection, until then; longer than any answer of ours takes to begin. */
+  readonly standstillMs?: number;
 }
 
 /** How often is looked for those whose time is over. Node's own half a minute would make 10 s up to 40. */
@@ -91,7 +93,14 @@ const DRAIN_TIMEOUT_MS = 10_000;
 /** Serves `app`; resolves when the port is open. Disposing stops accepting, lets running requests finish and ends every connection. */
 export async function listen(
   app: Koa,
-  { port, host, maxConnections = 2_000, headersTimeoutMs = 10_000, requestTimeoutMs = 30_000 }: ListenOptions,
+  {
+    port,
+    host,
+    maxConnections = 2_000,
+    headersTimeoutMs = 10_000,
+    requestTimeoutMs = 30_000,
+    standstillMs = 60_000,
+  }: ListenOptions,
 ): Promise<Server & AsyncDisposable> {
   const limits = {
     headersTimeout: headersTimeoutMs,
@@ -102,6 +111,7 @@ export async function listen(
   const server = createServer(limits, app.callback());
   // Longer than clients keep an idle connection (Go's, and so daprd's: 90 s): a server that ends it first resets a request now and then.
   server.keepAliveTimeout = 95_000;
+  server.timeout = standstillMs;
   server.maxHeadersCount = 100;
   server.maxConnections = maxConnections;
   server.on('clientError', answerBrokenRequest);

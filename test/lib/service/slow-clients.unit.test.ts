@@ -44,8 +44,16 @@ describe('a client that', () => {
     IN_TIME_MS,
   );
 
+  test('never reads what it has asked for is cut off in time', async () => {
+    api = await startApi({ standstillMs: 300 });
+    // More than fits between the two of them.
+    say('GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(30)).pause();
+    await eventually(async () => expect(await connections()).toBe(1));
+    await eventually(async () => expect(await connections()).toBe(0), { timeoutMs: IN_TIME_MS });
+  });
+
   test('takes its time between two requests is not cut off', async () => {
-    api = await startApi({ headersTimeoutMs: 300, requestTimeoutMs: 300 });
+    api = await startApi({ headersTimeoutMs: 300, requestTimeoutMs: 300, standstillMs: 300 });
     const slow = say(HEAD);
     const patient = say(HEALTH);
     expect(await heard(patient)).toMatch(/^HTTP\/1.1 200 /);
@@ -54,9 +62,10 @@ describe('a client that', () => {
     expect(await heard(patient)).toMatch(/^HTTP\/1.1 200 /);
   });
 
-  test('is slow has ten seconds for its headers and thirty for all, wherever nothing else is said', async () => {
+  test('is slow has ten seconds for its headers, thirty for all and a minute without a byte, wherever nothing else is said', async () => {
     api = await startApi();
-    expect(api.server).toMatchObject({ headersTimeout: 10_000, requestTimeout: 30_000, maxConnections: 2_000 });
+    expect(api.server).toMatchObject({ headersTimeout: 10_000, requestTimeout: 30_000, timeout: 60_000 });
+    expect(api.server.maxConnections).toBe(2_000);
   });
 });
 
