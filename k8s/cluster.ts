@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Api } from '../local/api.ts';
 import { Progress } from '../local/progress.ts';
-import { playStory } from '../local/story.ts';
+import { playStory, type Stage } from '../local/story.ts';
 import { type Cluster, current, up } from './clusters.ts';
 import { IMAGE, RELEASE_IMAGE } from './image.ts';
 import { developmentSecrets } from './secrets.ts';
@@ -77,6 +79,24 @@ async function createMissing(shell: Shell): Promise<void> {
   }
 }
 
+/** Has members change their names, all at once. @returns how many facts were stated */
+async function sendEvents({ memberUrl }: Stage, count: number): Promise<number> {
+  const members = 10;
+  const one = async () => {
+    const person = { email: `${randomUUID()}@example.com`, password: randomUUID() };
+    const { id } = await new Api(memberUrl).post('/v1/members', { ...person, name: 'Somebody' });
+    const device = { id: randomUUID(), name: 'cluster', os: 'any' };
+    const { token } = await new Api(memberUrl).post('/v1/sessions', { ...person, device });
+    // Beside these, one for registering and one for logging in.
+    const changes = count / members - 2;
+    for (let i = 0; i < changes; i++)
+      await new Api(memberUrl, token).patch(`/v1/members/${id}`, { name: `Somebody ${i}` });
+    return changes + 2;
+  };
+  const stated = await Promise.all(Array.from({ length: members }, one));
+  return stated.reduce((sum, it) => sum + it);
+}
+
 const commands: Record<string, (say: Tell) => Promise<void>> = {
   async up(say) {
     const { shell } = await up(say);
@@ -85,6 +105,17 @@ const commands: Record<string, (say: Tell) => Promise<void>> = {
   async install(say) {
     await install(await current(), say);
     say(`All is installed in the namespace ${NAMESPACE}. Now: npm run cluster:story`);
+  },
+  async dapr(say) {
+    await (await current()).dapr(say);
+  },
+  async secrets(say) {
+    await createMissing((await current()).shell);
+    say(`The Secrets of a development cluster exist in the namespace ${NAMESPACE}`);
+  },
+  async events(say) {
+    await using stage = await openStage((await current()).shell, NAMESPACE);
+    say(`${await sendEvents(stage, 1_000)} events were stated; see them come back in the log of publish-recorder`);
   },
   async story(say) {
     await using stage = await openStage((await current()).shell, NAMESPACE);
@@ -96,7 +127,7 @@ const commands: Record<string, (say: Tell) => Promise<void>> = {
   },
 };
 
-// `npm run cluster:up`, `cluster:install`, `cluster:story`, `cluster:down`
+// `npm run cluster:up`, `cluster:install`, `cluster:story`, `cluster:down`; the Tiltfile uses the others
 if (import.meta.main) {
   const command = commands[process.argv[2] ?? ''];
   const progress = new Progress(process.stdout);

@@ -25,6 +25,13 @@ interface Provider {
   down(shell: Shell, tell: Tell): Promise<void>;
 }
 
+/** Installs Dapr by its chart; again, it changes nothing. */
+async function installDapr(shell: Shell, tell: Tell): Promise<void> {
+  const chart = ['dapr', '--repo', 'https://dapr.github.io/helm-charts', '--version', DAPR];
+  const where = ['--namespace', 'dapr-system', '--create-namespace', '--wait', '--timeout', '5m'];
+  await shell.run(['helm', 'upgrade', '--install', 'dapr', ...chart, ...where, ...DAPR_VALUES], { tell });
+}
+
 /** kind, on a machine with a container engine. */
 const kind: Provider = {
   async up(tell) {
@@ -38,11 +45,7 @@ const kind: Provider = {
     await shell.run(['kind', ...verb, '--kubeconfig', kubeconfig], { tell });
     return kubeconfig;
   },
-  async installDapr(shell, tell) {
-    const chart = ['dapr', '--repo', 'https://dapr.github.io/helm-charts', '--version', DAPR];
-    const where = ['--namespace', 'dapr-system', '--create-namespace', '--wait', '--timeout', '5m'];
-    await shell.run(['helm', 'upgrade', '--install', 'dapr', ...chart, ...where, ...DAPR_VALUES], { tell });
-  },
+  installDapr,
   async image(shell, tell) {
     tell(`${IMAGE} was built by ${buildImage(IMAGE)}`);
     await shell.run(['kind', 'load', 'docker-image', IMAGE, '--name', KIND_CLUSTER], { tell });
@@ -101,6 +104,8 @@ function findProvider(): string {
 /** A cluster that the commands of this project work on. */
 export interface Cluster {
   readonly shell: Shell;
+  /** Installs Dapr, or sees that it is there. */
+  dapr(tell: Tell): Promise<void>;
   /** Builds the image and gives it to the nodes; of a cluster that was given it says what its nodes need. */
   image(tell: Tell): Promise<void>;
   /** Removes it; one that was given is left as it is. @returns what has become of it */
@@ -145,6 +150,7 @@ export async function current(): Promise<Cluster> {
   const it = provider ? providerOf(provider) : undefined;
   return {
     shell,
+    dapr: (tell) => (it?.installDapr ?? installDapr)(shell, tell),
     async image(tell) {
       if (it) return it.image(shell, () => undefined);
       tell(`this cluster's nodes have to find ${IMAGE}: npm run image -- --tag ${IMAGE}, and give it to them`);

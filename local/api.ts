@@ -23,6 +23,8 @@ export class Api {
   // biome-ignore lint/suspicious/noExplicitAny: as above
   post = (path: string, body?: object): Promise<any> => this.#call('POST', path, body);
   // biome-ignore lint/suspicious/noExplicitAny: as above
+  patch = (path: string, body: object): Promise<any> => this.#call('PATCH', path, body);
+  // biome-ignore lint/suspicious/noExplicitAny: as above
   put = (path: string, body: object): Promise<any> => this.#call('PUT', path, body);
   // biome-ignore lint/suspicious/noExplicitAny: as above
   delete = (path: string, body?: object): Promise<any> => this.#call('DELETE', path, body);

@@ -7,7 +7,7 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { download } from './download.ts';
 import { goBuild, moduleFolder } from './go-build.ts';
-import type { Program } from './programs.ts';
+import type { Program, Release } from './programs.ts';
 import type { Progress } from './progress.ts';
 
 const run = promisify(execFile);
@@ -27,8 +27,9 @@ export async function findProgram(program: Program, progress: Progress, signal: 
   }
   await mkdir(cacheFolder(), { recursive: true });
   const failures: string[] = [];
+  const { release } = program;
   const ways = [
-    { title: 'download', target: downloaded(program), get: download },
+    ...(release ? [{ title: 'download', target: downloaded({ name, release }), get: downloading(release) }] : []),
     { title: 'build', target: built(program), get: goBuild },
   ];
   for (const { title, target, get } of ways) {
@@ -67,7 +68,8 @@ async function onPath(program: Program, progress: Progress): Promise<Found | und
 }
 
 async function inCache(program: Program): Promise<Found | undefined> {
-  for (const path of [downloaded(program), built(program)]) {
+  const { name, release } = program;
+  for (const path of [...(release ? [downloaded({ name, release })] : []), built(program)]) {
     const version = await versionOf(path, program);
     if (version) return { path, version };
   }
@@ -97,7 +99,12 @@ export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   return join(homedir(), process.platform === 'darwin' ? 'Library/Caches' : '.cache', 'member-system');
 }
 
-const downloaded = ({ name, release }: Program): string =>
+const downloading =
+  (release: Release): typeof goBuild =>
+  ({ name }, target, progress, signal) =>
+    download({ name, release }, target, progress, signal);
+
+const downloaded = ({ name, release }: { name: string; release: Release }): string =>
   join(cacheFolder(), `${name}-${release.version}-${process.platform}-${process.arch}`);
 
 /** Named after what it was built from as well, so that a change of the module is not missed. */

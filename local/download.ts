@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { EnvHttpProxyAgent, fetch, type Response } from 'undici';
-import type { Program } from './programs.ts';
+import type { Release } from './programs.ts';
 import { bar, type Progress } from './progress.ts';
 
 const run = promisify(execFile);
@@ -19,7 +19,7 @@ const run = promisify(execFile);
  * @throws when there is no release for this machine, no connection within 5 s, or another checksum
  */
 export async function download(
-  { name, release }: Program,
+  { name, release }: { name: string; release: Release },
   target: string,
   progress: Progress,
   signal: AbortSignal,

@@ -1,5 +1,6 @@
 import { charts } from '../../docs/charts.ts';
 import { type Cluster, current } from '../../k8s/clusters.ts';
+import { evaluate, yamlOf } from '../k8s/tilt.ts';
 import { helmPrograms, renderText } from '../support/helm.ts';
 import { otherOperatorsCrds } from './crds.ts';
 
@@ -72,6 +73,13 @@ describe.each(charts)('what the chart %s makes is accepted under "restricted", w
   test.each(values)('with %s', async (_, given) => {
     expect(await apply(await renderText(helm, chart, given), '--dry-run=server')).toEqual([]);
   });
+});
+
+test('what the Tiltfile deploys is accepted', async () => {
+  // Into the namespace of the installation, which it names.
+  const command = ['kubectl', 'apply', '--dry-run=server', '--filename', '-'];
+  const said = await cluster.shell.run(command, { input: yamlOf(await evaluate()) });
+  expect(said.match(/ \(server dry run\)$/gm)!.length).toBeGreaterThan(40);
 });
 
 test('what is not accepted is told', async () => {

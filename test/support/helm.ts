@@ -4,16 +4,19 @@ import { Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
 import { findProgram } from '../../local/binaries.ts';
-import { helm } from '../../local/programs.ts';
+import { helm, type Program } from '../../local/programs.ts';
 import { Progress } from '../../local/progress.ts';
 import { root } from './stack.ts';
 
 const run = promisify(execFile);
 const quiet = new Progress(new Writable({ write: (_chunk, _encoding, done) => done() }) as never);
 
+/** A program that setting up has made sure is there. */
+export const programPath = (program: Program): Promise<string> =>
+  findProgram(program, quiet, new AbortController().signal);
+
 /** Helm of each major, newest first; its tests need them, and setting up has made sure that they are there. */
-export const helmPrograms = (): Promise<string[]> =>
-  Promise.all(helm.map((program) => findProgram(program, quiet, new AbortController().signal)));
+export const helmPrograms = (): Promise<string[]> => Promise.all(helm.map(programPath));
 
 export interface Manifest {
   readonly apiVersion: string;

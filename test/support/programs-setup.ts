@@ -1,9 +1,10 @@
 import { findProgram } from '../../local/binaries.ts';
-import { daprd, helm, natsServer } from '../../local/programs.ts';
+import { daprd, helm, natsServer, tiltfile } from '../../local/programs.ts';
 import { Progress } from '../../local/progress.ts';
 
-/** Makes sure that daprd, nats-server and Helm are there before any end-to-end test counts its time: building them takes minutes, once. */
+/** Makes sure that the programs that tests need are there before any end-to-end test counts its time: building them takes minutes, once. */
 export default async function setUp(): Promise<void> {
   const never = new AbortController().signal;
-  for (const program of [natsServer, daprd, ...helm]) await findProgram(program, new Progress(process.stderr), never);
+  for (const program of [natsServer, daprd, ...helm, tiltfile])
+    await findProgram(program, new Progress(process.stderr), never);
 }
