@@ -148,7 +148,8 @@ function isComplete({ type, messages, handledBy, elsewhere }: Journey): boolean 
   const loginWork = type === 'member.logged-in' ? 3 : 0;
   const ended = type === 'member.identity-verification-released';
   return (
-    messages.length === 2 &&
+    // What one app was sent once more is a message of its own.
+    messages.filter(({ target }) => target === 'ALL').length === 2 &&
     messages.every(({ publishedAt }) => publishedAt !== null) &&
     handledBy.length >= 1 + loginWork &&
     (!ended || elsewhere.length > 0)

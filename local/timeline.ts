@@ -5,6 +5,7 @@ export interface Journey {
   readonly sequence: number;
   readonly committedAt: string;
   readonly messages: readonly {
+    target: string;
     channel: string;
     topic: string;
     relayedAt: string | null;

@@ -66,17 +66,18 @@ function isSidecar(ctx: Context, expected: Buffer): boolean {
 async function receive(ctx: Context, topic: string, options: SubscriptionOptions): Promise<Answer> {
   const subscriber = options.topics[topic]!;
   try {
-    const raw = await text(ctx, { limit: BODY_LIMIT }).catch((error: { status?: number }) => {
+    const body = await text(ctx, { limit: BODY_LIMIT }).catch((error: { status?: number }) => {
       // Broken off, it comes again whole. What is too large or of an unknown encoding would come like this for ever.
       if (error.status !== 413 && error.status !== 415) throw error;
       return new Error(`not read: ${ctx.get('content-length') || 'unknown'} bytes, ${BODY_LIMIT} are taken`, {
         cause: error,
       });
     });
-    if (raw instanceof Error) {
-      await options.keepUnreadable('', raw);
+    if (body instanceof Error) {
+      await options.keepUnreadable('', body);
       return { status: 'SUCCESS' };
     }
+    const raw = unwrap(body);
     const event = read(raw);
     if ('messageId' in event) options.heard?.(topic, event.messageId);
     if ('error' in event) await options.keepUnreadable(raw, event.error);
@@ -95,6 +96,19 @@ function read(raw: string): ReceivedEvent | { error: unknown } {
     return readEnvelope(JSON.parse(raw));
   } catch (error) {
     return { error };
+  }
+}
+
+/**
+ * What was published, as it was. Of a raw subscription daprd wraps each message, whatever it is, into a CloudEvent of its own making:
+ * https://docs.dapr.io/developing-applications/building-blocks/pubsub/pubsub-raw/
+ */
+function unwrap(body: string): string {
+  try {
+    const { data_base64: wrapped, eventid } = JSON.parse(body);
+    return typeof wrapped === 'string' && eventid === undefined ? Buffer.from(wrapped, 'base64').toString() : body;
+  } catch {
+    return body;
   }
 }
 

@@ -93,7 +93,7 @@ describe('Whatever the broker,', () => {
     expect(await of('kafka')).toMatchObject({ initialOffset: 'oldest', consumerGroup: '{appID}' });
     expect(await of('jetstream')).toMatchObject({ ackWait: '15s', concurrencyMode: 'single' });
     for (const { spec } of ofKind(await renderAll('broker: { kind: rabbitmq }'), 'Subscription'))
-      expect(spec.metadata).toEqual({ queueType: 'quorum' });
+      expect(spec.metadata).toEqual({ queueType: 'quorum', rawPayload: 'true' });
   });
 });
 

@@ -16,7 +16,7 @@ interface Component {
 interface Subscription {
   metadata: { name: string };
   scopes: string[];
-  spec: { pubsubname: string; topic: string; routes: { default: string } };
+  spec: { pubsubname: string; topic: string; metadata: { rawPayload: string }; routes: { default: string } };
 }
 
 const documents = <T>(file: string): T[] => parseAllDocuments(read(file)).map((it) => it.toJS());
@@ -76,6 +76,8 @@ test('each subscription is called after its app and topic, and delivers to the r
     expect(metadata.name).toBe(`${scopes[0]}-${spec.topic}`);
     expect(owners.map((owner) => `${owner}-${spec.topic}`)).toContain(spec.pubsubname);
     expect(spec.routes).toEqual({ default: `/events/${spec.topic}` });
+    // Else what is no event would stay in the sidecar's hands for ever.
+    expect(spec.metadata.rawPayload).toBe('true');
   }
 });
 

@@ -151,9 +151,12 @@ scopes: [{{ .app }}]
 spec:
   pubsubname: {{ printf "%s-%s" .root.Chart.Name .topic }}
   topic: {{ .topic }}
-  {{- if eq .root.Values.broker.kind "rabbitmq" }}
-  metadata: { queueType: quorum }
-  {{- end }}
+  metadata:
+    # So that what is no event comes as well: daprd would refuse it itself, for ever, and the broker gives each app only so many at once.
+    rawPayload: "true"
+    {{- if eq .root.Values.broker.kind "rabbitmq" }}
+    queueType: quorum
+    {{- end }}
   routes:
     default: /events/{{ .topic }}
 {{- end }}

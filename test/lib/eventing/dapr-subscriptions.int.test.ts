@@ -198,6 +198,32 @@ test.each([
   expect(rows).toEqual([{ state: 'dead', consumer: 'lab' }]);
 });
 
+/** As daprd brings a message of a raw subscription. */
+const wrapped = (message: string) =>
+  JSON.stringify({
+    id: uuid(),
+    specversion: '1.0',
+    source: 'Dapr',
+    type: 'com.dapr.event.sent',
+    datacontenttype: 'application/octet-stream',
+    topic: 'lamp-internal',
+    pubsubname: 'lab',
+    data_base64: Buffer.from(message).toString('base64'),
+  });
+
+test('what is wrapped by daprd is taken as it was published, and kept so when it is no event', async () => {
+  const delivered = event({ data: { place: '거실 ✓' } });
+  expect(await deliver(wrapped(JSON.stringify(delivered)))).toEqual(SUCCESS);
+  expect(await heard(delivered.eventid)).toHaveLength(2);
+  for (const message of ['no { JSON', '"data_base64"', '{"data_base64":"eA=="}', '']) {
+    expect(await deliver(wrapped(message))).toEqual(SUCCESS);
+    const kept = await lab.database.sql(
+      'select raw from eventing.kept_delivery where raw is not null order by received_at desc limit 1',
+    );
+    expect(kept).toEqual([{ raw: message }]);
+  }
+});
+
 test('a body that is too large to be read is acknowledged too, and an operator sees that it came', async () => {
   const before = await lab.database.sql<{ n: number }>(
     `select count(*)::int as n from eventing.kept_delivery where raw = ''`,
