@@ -26,6 +26,8 @@ const PAGE = 500;
 /** Events asked for at once, and before the next ones; milliseconds. */
 const ASK = 100;
 const PAUSE_MS = 1_000;
+const LATER = Number.POSITIVE_INFINITY;
+const MOST_ASKED = 10_000;
 /** What was sent again so often, to somebody who hears, will not arrive. */
 const TIMES = 3;
 
@@ -65,7 +67,7 @@ export class Repair implements AsyncDisposable {
     while (!signal.aborted) {
       let pause = afterMs / 2;
       try {
-        if (await this.#look(topic, it)) pause = Math.min(pause, PAUSE_MS);
+        pause = Math.min(pause, await this.#look(topic, it));
       } catch (error) {
         log.warn({ topic, err: error }, 'cannot tell now whether all that was published has arrived');
       }
@@ -73,8 +75,8 @@ export class Repair implements AsyncDisposable {
     }
   }
 
-  /** @returns whether there is more to compare */
-  async #look(topic: string, { source, consumers, publisher }: RepairedTopic): Promise<boolean> {
+  /** @returns after how long it is worth looking again, milliseconds */
+  async #look(topic: string, { source, consumers, publisher }: RepairedTopic): Promise<number> {
     const { afterMs: ageMs, log } = this.#options;
     const state = await this.#state(topic);
     const before = state.quiet ? undefined : (state.messageId ?? undefined);
@@ -82,16 +84,18 @@ export class Repair implements AsyncDisposable {
     const missing = await this.#missing(page.events, { source, consumers });
     if (missing.length === 0) {
       await this.#advance(topic, state.position, page.next);
-      return page.events.length === PAGE;
+      return page.events.length === PAGE ? 0 : LATER;
     }
     const asked = missing.slice(0, state.quiet ? 1 : ASK);
     const sent = await publisher.republish(asked.map(({ eventId }) => eventId));
     if (sent > 0) log.warn({ topic, events: sent }, 'asked for what was published and has not arrived');
-    if (state.quiet) return false;
+    if (state.quiet) return LATER;
+    // Another replica may have compared what would take them out again. To forget one costs another try.
+    if (this.#asked.size > MOST_ASKED) this.#asked.clear();
     for (const { eventId } of asked) this.#asked.set(eventId, (this.#asked.get(eventId) ?? 0) + 1);
     const all = asked.length === missing.length;
     await this.#advance(topic, state.position, all ? page.next : asked.at(-1)!.position);
-    return !all || page.events.length === PAGE;
+    return !all || page.events.length === PAGE ? PAUSE_MS : LATER;
   }
 
   async #state(topic: string): Promise<State> {

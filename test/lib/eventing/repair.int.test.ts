@@ -249,6 +249,32 @@ test('more than a page is compared to its end, also when all of it came back at 
   await allCompared();
 });
 
+test('what lies behind is compared without a pause where nothing is missing', async () => {
+  const { consumer } = consumerOf('convergent', []);
+  const own = ownPublisher(lab.orm, { system: lamps, topic: TOPIC, target: 'app' });
+  const looks: number[] = [];
+  const watched: Publisher = {
+    ...own,
+    published(range) {
+      looks.push(performance.now());
+      return own.published(range);
+    },
+  };
+  await app({ consumer });
+  const lamp = await stated(0);
+  await lab.database.sql(
+    `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at, published_at)
+     select gen_random_uuid(), e.id, 'internal', $2, 'ALL', 0, now(), now(), now() - interval '1 hour'
+       from eventing.event_store e, generate_series(1, 1200) where aggregate_id = $1`,
+    [lamp.id, TOPIC],
+  );
+  await lab.database.sql(`update eventing.compared set position = '0_00000000-0000-0000-0000-000000000000'`);
+  const topics = { [TOPIC]: { source: '/lamp', consumers: [consumer], publisher: watched } };
+  await using _ = new Repair({ orm: lab.orm, appId: 'app', topics, afterMs: 600_000, log: quietly }).start();
+  await eventually(() => expect(looks).toHaveLength(3));
+  expect(Math.min(looks[1]! - looks[0]!, looks[2]! - looks[1]!)).toBeLessThan(500);
+});
+
 test('much that is missing is asked for bit by bit, and nothing is passed over', async () => {
   const { consumer } = consumerOf('convergent');
   const start = await app({ consumer });
