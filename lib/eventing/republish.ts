@@ -60,7 +60,10 @@ export async function findPublished(em: EntityManager, topic: string, range: Pub
     return { events: [], next: row!.next };
   }
   const [at, id] = after.split('_');
-  const events = await execute<PublishedEvent>(em, PUBLISHED, [topic, at, at, id, before ?? null, ageMs, limit]);
+  // Asked before the rows are: whatever is still open by then is either waited for or can be read.
+  const [settled] = await execute<{ until: string }>(em, UNTIL, [ageMs]);
+  const bounds = [at, at, id, before ?? null, settled!.until];
+  const events = await execute<PublishedEvent>(em, PUBLISHED, [topic, ...bounds, limit]);
   return { events, next: events.at(-1)?.position ?? after };
 }
 
@@ -106,6 +109,7 @@ const SETTLED = `
 least(clock_timestamp(), (select min(xact_start) from pg_stat_activity where datname = current_database() and usename = current_user))`;
 const micros = (moment: string) => `(extract(epoch from ${moment}) * 1000000)::bigint`;
 
+const UNTIL = `select (${SETTLED} - ?::float8 * interval '1 millisecond')::text as until`;
 const NOW = `select ${micros(SETTLED)} || '_00000000-0000-0000-0000-000000000000' as next`;
 
 const PUBLISHED = `
@@ -115,7 +119,7 @@ select p.event_id as "eventId", f.event_type as type, f.aggregate_id as "aggrega
  where p.topic = ? and p.published_at >= timestamptz 'epoch' + ?::float8 * interval '1 microsecond'
    and (p.published_at, p.id) > (timestamptz 'epoch' + ?::float8 * interval '1 microsecond', ?::uuid)
    and p.published_at < coalesce((select published_at from eventing.published where id = ?::uuid), 'infinity')
-   and p.published_at < ${SETTLED} - ?::float8 * interval '1 millisecond'
+   and p.published_at < ?::timestamptz
  order by p.published_at, p.id limit ?`;
 
 const FACTS = `
