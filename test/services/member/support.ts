@@ -23,7 +23,7 @@ export interface MemberSystem extends AsyncDisposable {
   em(): EntityManager;
   register(given?: Partial<{ email: string; name: string }>): Promise<Member>;
   /** Logs in without a password, which would cost time. */
-  open(memberId: string, deviceId?: string): Promise<Session>;
+  open(memberId: string, deviceId?: string, within?: EntityManager): Promise<Session>;
   /** The types of all facts of a member, in sequence. */
   factsOf(memberId: string): Promise<string[]>;
   /** The internal messages that wait for the relay, oldest first, as consumers would receive them. */
@@ -43,8 +43,8 @@ export async function openMemberSystem(): Promise<MemberSystem> {
     keyring,
     em,
     register: (given) => registerMember(em(), { ...aPerson(), ...given, password: PASSWORD }),
-    open: (memberId, deviceId = uuid()) =>
-      em().transactional(async (tx) => {
+    open: (memberId, deviceId = uuid(), within = em()) =>
+      within.transactional(async (tx) => {
         const member = await lockMember(tx, memberId);
         const [row] = await tx.execute<[{ number: string }]>(`select nextval('session_number') as number`);
         const device = { id: deviceId, name: 'a device', os: 'any' };

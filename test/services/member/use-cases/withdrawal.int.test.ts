@@ -155,6 +155,26 @@ test('Withdrawing waits for whoever settles one of the member’s devices at the
   expect(await system.liveSessionsOf(anna.id)).toEqual([]);
 });
 
+test('A log-in that commits while its member withdraws ends the session that it superseded on its device all the same', async () => {
+  const [anna, ben] = [await system.register(), await system.register()];
+  const shared = `shared with ${ben.id}`;
+  await system.open(anna.id, shared);
+  await system.open(ben.id, `his own ${ben.id}`);
+  const login = system.em();
+  await login.begin();
+  await system.open(ben.id, shared, login);
+  const withdrawal = withdrawMember(system.em(), ben.id);
+  await eventually(async () => {
+    const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    expect(await system.database.sql(waiting)).toHaveLength(1);
+  });
+  await login.commit();
+  await withdrawal;
+  // His worker finds nothing any more by which to end it.
+  expect(await system.liveSessionsOf(anna.id)).toEqual([]);
+  expect(await system.liveSessionsOf(ben.id)).toEqual([]);
+});
+
 test('One log-in leaves one login record, however often it is told', async () => {
   const { id } = await system.register();
   const eventId = uuid();
