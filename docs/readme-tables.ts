@@ -1,6 +1,7 @@
 import { Keyring } from '#eventing/keyring';
 import { configTable, type Settings } from '#service/config';
 import type { Route } from '#service/http';
+import { settings as canary } from '../services/canary/settings.ts';
 import { settings as databases } from '../services/databases/settings.ts';
 import { routes as familyAccountRoutes } from '../services/family-account/http/routes.ts';
 import { settings as familyAccount } from '../services/family-account/settings.ts';
@@ -31,6 +32,7 @@ function parts(): Record<string, string> {
     'each relay': relay,
     'the command that creates a database and its roles (`node services/databases/main.ts`)': databases,
     'the command that creates streams (`node services/streams/main.ts TOPIC...`)': streams,
+    'the command that sends canaries (`node services/canary/main.ts SYSTEM...`)': canary,
   };
   return {
     endpoints: [

@@ -1,6 +1,7 @@
 import { createEventing } from './migrations/0001-create-eventing.ts';
 import { addHearing } from './migrations/0002-add-hearing.ts';
 import { addRepair } from './migrations/0003-add-repair.ts';
+import { addCanary } from './migrations/0004-add-canary.ts';
 
 /**
  * The tables of eventing, schema `eventing`, for one system's database.
@@ -14,5 +15,6 @@ export function eventingMigrations({ roles }: { roles: string }) {
     { name: 'Eventing0001Create', class: createEventing(roles) },
     { name: 'Eventing0002Hearing', class: addHearing(roles) },
     { name: 'Eventing0003Repair', class: addRepair(roles) },
+    { name: 'Eventing0004Canary', class: addCanary(roles) },
   ];
 }

@@ -3,7 +3,7 @@ import { EVERYBODY, type System, topicOf } from '#eventing/cloud-event';
 import { findLatest } from '#eventing/journal';
 import { findPublished, POSITION, republish } from '#eventing/republish';
 import { DomainError } from './errors.ts';
-import { type Route, route } from './route.ts';
+import { type Principal, type Route, route } from './route.ts';
 import { uuid, wholeNumber } from './schema.ts';
 
 const event = z.object({ eventId: z.uuid(), aggregateId: z.uuid(), sequence: z.number() });
@@ -13,6 +13,11 @@ const position = z.string().regex(POSITION, 'is no position');
 export function topicRoutes(system: System): Route[] {
   const topics = [topicOf(system, 'internal'), topicOf(system, 'external')] as const;
   const params = z.strictObject({ topic: z.enum(topics, `is none of ${topics.join(', ')}`) });
+  /** What a system says to itself is no business of others. */
+  const mustBeOpen = (principal: Principal, topic: string): void => {
+    if (principal.kind === 'reader' && topic !== topics[1])
+      throw new DomainError('forbidden', `Readers may ask about ${topics[1]} only`, 'forbidden');
+  };
   return [
     route({
       method: 'GET',
@@ -22,7 +27,8 @@ export function topicRoutes(system: System): Route[] {
       params,
       responses: { 200: event },
       errors: { 404: ['nothing-published'] },
-      handle: async ({ params, em }) => {
+      handle: async ({ params, principal, em }) => {
+        mustBeOpen(principal, params.topic);
         const latest = await findLatest(em, params.topic);
         if (!latest) throw new DomainError('nothing-published', 'Nothing has been published there', 'not-found');
         return { status: 200, body: latest };
@@ -46,7 +52,10 @@ export function topicRoutes(system: System): Route[] {
       responses: {
         200: z.object({ events: z.array(event.extend({ type: z.string(), position })), next: position }),
       },
-      handle: async ({ params, query, em }) => ({ status: 200, body: await findPublished(em, params.topic, query) }),
+      handle: async ({ params, principal, query, em }) => {
+        mustBeOpen(principal, params.topic);
+        return { status: 200, body: await findPublished(em, params.topic, query) };
+      },
     }),
     route({
       method: 'POST',
@@ -66,9 +75,14 @@ export function topicRoutes(system: System): Route[] {
       }),
       responses: { 202: z.object({ events: z.number().describe('how many are published again') }) },
       handle: async ({ params: { topic }, body, principal, em }) => {
+        mustBeOpen(principal, topic);
         const target = principal.kind === 'reader' ? principal.name : (body.target ?? EVERYBODY);
-        const isOwn = principal.kind === 'operator' || (topic === topics[1] && (body.target ?? target) === target);
-        if (!isOwn) throw new DomainError('forbidden', 'Readers have external events sent to themselves', 'forbidden');
+        if (body.target !== undefined && body.target !== target)
+          throw new DomainError(
+            'forbidden',
+            `This reader is ${target}: it has events sent to itself only`,
+            'forbidden',
+          );
         return {
           status: 202,
           body: { events: await republish(em, { system, topic, eventIds: body.eventIds, target }) },

@@ -26,6 +26,14 @@ export const externalBroadcaster: Consumer = broadcaster(system, 'external-broad
 const DOUBTFUL: readonly MemberEventType[] = ['member.identity-verification-released', 'member.withdrawn'];
 const MEMBERSHIP = { name: 'membership', order: 'ordered', types: DOUBTFUL } as const;
 
+/** So that it can be seen that a canary of the member system has come as far as here. */
+export const canary: Consumer = {
+  name: 'canary',
+  order: 'convergent',
+  types: ['member.canary-sent' satisfies MemberEventType],
+  handle: async () => undefined,
+};
+
 /** They have to say where they start; operators who discard a delivery of theirs let the next one go. */
 export const orderedConsumers = [externalBroadcaster, MEMBERSHIP];
 

@@ -1,4 +1,5 @@
 import type { MikroORM } from '@mikro-orm/postgresql';
+import { Canary } from '#eventing/canary';
 import { EventStore } from '#eventing/event-store';
 import { Keyring } from '#eventing/keyring';
 import { RelayWakeUp } from '#eventing/outbox';
@@ -21,7 +22,7 @@ export async function connect({ url, masterKey }: { url: string; masterKey: Buff
   const keyring = new Keyring(masterKey);
   const relay: RelayWakeUp = new RelayWakeUp(() => orm);
   const store = new EventStore({ system, channel: system.name, keyring, wakeRelay: () => relay.poke() });
-  const entities = [FamilyAccount, Membership, Invitation];
+  const entities = [FamilyAccount, Membership, Invitation, Canary];
   const orm = await database.connect({ url, name: system.name, entities, subscribers: [store] });
   return { orm, keyring, [Symbol.asyncDispose]: () => orm.close(true) };
 }

@@ -35,4 +35,6 @@ export const events = defineEvents('family-account', {
     attributes: z.strictObject({ status: z.literal('CLOSED') }),
     erases: true,
   },
+  // About nobody: sent to see how far facts come.
+  canarySent: { type: 'family-account.canary-sent', attributes: z.strictObject({}) },
 });

@@ -1,10 +1,12 @@
 import { CommunicationProtocolEnum, DaprClient, HttpMethod, LogLevel } from '@dapr/dapr';
 import { z } from 'zod';
 import { provenance } from '#eventing/provenance';
+import { POSITION } from '#eventing/republish';
 import { MEMBER_EVENT_SOURCE } from '#member/contract';
 import { DependencyUnavailable } from '#service/errors';
 import { RetryableError, retry } from '#service/retry';
 import type { MemberSystem } from './member-system.ts';
+import { system } from './system.ts';
 
 export interface MemberClientOptions {
   readonly daprPort: number;
@@ -31,8 +33,13 @@ const member = z.discriminatedUnion('status', [
 const republished = z.object({ events: z.int() });
 const position = z.object({ eventId: z.uuid(), aggregateId: z.uuid(), sequence: z.int() });
 const publishedPage = z.object({
-  events: z.array(position.extend({ type: z.string(), position: z.string() })),
-  next: z.string(),
+  events: z.array(position.extend({ type: z.string(), position: z.string().regex(POSITION) })),
+  // It is kept, and asked with from then on.
+  next: z.string().regex(POSITION),
+});
+const canary = z.object({ id: z.uuid() });
+const canaryWay = z.object({
+  hops: z.array(z.object({ name: z.string(), at: z.string().nullable(), trouble: z.string().nullable() })),
 });
 const session = z.object({ memberId: z.uuid(), number: z.int() });
 
@@ -72,10 +79,18 @@ export function memberClient(options: MemberClientOptions): MemberSystem & Async
           return read(publishedPage, await invoke(`${path}/published-events?${query}`, options.readerToken));
         },
         async republish(eventIds) {
-          const answer = await invoke(`${path}/republish`, options.readerToken, { eventIds });
+          const answer = await invoke(`${path}/republish`, options.readerToken, { eventIds, target: system.name });
           return read(republished, answer).events;
         },
       };
+    },
+    async sendCanary() {
+      return read(canary, await invoke('v1/canaries/member', options.readerToken, {})).id;
+    },
+    async followCanary(id) {
+      const answer = await invoke(`v1/canaries/member/${encodeURIComponent(id)}`, options.readerToken);
+      if (answer.refusal === 'canary-not-found') return undefined;
+      return read(canaryWay, answer).hops;
     },
     [Symbol.asyncDispose]: () => invoke.client.stop(),
   };

@@ -1,3 +1,4 @@
+import type { Hop } from '#eventing/canary';
 import type { OtherPublisher } from '#eventing/hearing';
 
 /** What the member system says about a member now. */
@@ -16,4 +17,8 @@ export interface MemberSystem {
   sessionOf(token: string): Promise<MemberSession | undefined>;
   /** What it says of a topic of its own. */
   publisherOf(topic: string): OtherPublisher;
+  /** Has it send a canary. @returns the fact's id */
+  sendCanary(): Promise<string>;
+  /** How far a canary of its own has come there; undefined when there is none of this id. */
+  followCanary(id: string): Promise<Hop[] | undefined>;
 }

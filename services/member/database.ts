@@ -1,4 +1,5 @@
 import type { MikroORM } from '@mikro-orm/postgresql';
+import { Canary } from '#eventing/canary';
 import { EventStore } from '#eventing/event-store';
 import { Keyring } from '#eventing/keyring';
 import { RelayWakeUp } from '#eventing/outbox';
@@ -38,7 +39,7 @@ export async function connect({
   const orm = await database.connect({
     url,
     name: channel,
-    entities: [Member, Session, LoginRecord],
+    entities: [Member, Session, LoginRecord, Canary],
     subscribers: [store],
     pool: { max: maxConnections },
   });

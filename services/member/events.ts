@@ -47,6 +47,8 @@ export const events = defineEvents('member', {
     attributes: z.strictObject({ status: z.literal('WITHDRAWN') }),
     erases: true,
   },
+  // About nobody: sent to see how far facts come.
+  canarySent: { type: 'member.canary-sent', attributes: z.strictObject({}) },
 });
 
 export type LogoutReason = z.output<typeof events.loggedOut.attributes>['logoutReason'];

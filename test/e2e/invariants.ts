@@ -60,5 +60,5 @@ export const breaches: Readonly<Record<string, string>> = {
      having max(sequence) <> count(*) or count(distinct sequence) <> count(*)`,
   'ordered consumers of the own system have applied everything': `
     select c.consumer, c.aggregate_id, c.last_sequence, s.last_sequence from eventing.cursor c
-      join eventing.stream s on s.aggregate_id::text = c.aggregate_id where c.last_sequence <> s.last_sequence`,
+      join eventing.stream s on s.aggregate_id::text = c.aggregate_id and '/' || s.aggregate_type = c.stream where c.last_sequence <> s.last_sequence`,
 };

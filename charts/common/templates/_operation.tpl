@@ -128,6 +128,8 @@ spec:
     - ports: [{ port: 8080 }]
       {{- with $policy.apiFrom }}
       from: {{ toYaml . | nindent 8 }}
+    - ports: [{ port: 8080 }]
+      from: [{ podSelector: { matchLabels: {{ include "common.selector" (dict "root" $.root "app" (printf "%s-canary" $.app)) | fromYaml | toJson }} } }]
       {{- end }}
     # Other sidecars of the namespace, for service invocation.
     - ports: [{ port: 50002 }]

@@ -1,8 +1,11 @@
+import { ownCanaries } from '#eventing/canary';
 import type { Keyring } from '#eventing/keyring';
+import { canaryRoutes } from '#service/canary-routes';
 import type { Route } from '#service/http';
 import { operatorRoutes } from '#service/operator-routes';
 import { topicRoutes } from '#service/topic-routes';
-import { consumers } from '../consumers.ts';
+import { consumers, externalBroadcaster } from '../consumers.ts';
+import { events } from '../events.ts';
 import type { HashIdentity } from '../identities.ts';
 import type { IdentityProvider } from '../identity-provider.ts';
 import type { LogInLimits } from '../log-in-limits.ts';
@@ -26,5 +29,8 @@ export function routes({ provider, hashIdentity, keyring, limits }: Neighbours):
     ...sessionRoutes(limits),
     ...operatorRoutes(keyring, consumers),
     ...topicRoutes(system),
+    ...canaryRoutes({
+      [system.name]: ownCanaries({ system, keyring, broadcaster: externalBroadcaster }, events.canarySent),
+    }),
   ];
 }

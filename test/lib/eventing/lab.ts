@@ -2,6 +2,7 @@ import { defineEntity, type MikroORM, p } from '@mikro-orm/core';
 import type { PostgreSqlDriver } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
+import { Canary } from '#eventing/canary';
 import type { ReceivedEvent, System } from '#eventing/cloud-event';
 import { defineEvents, raise } from '#eventing/domain-event';
 import { EventStore } from '#eventing/event-store';
@@ -16,6 +17,7 @@ export const lampEvents = defineEvents('lamp', {
   installed: { type: 'lamp.installed', attributes: z.object({ place: z.string() }) },
   switchedOn: { type: 'lamp.switched-on', attributes: z.object({ lit: z.boolean() }) },
   inspected: { type: 'lamp.inspected', attributes: z.object({}) },
+  canarySent: { type: 'lamp.canary-sent', attributes: z.strictObject({}) },
   removed: { type: 'lamp.removed', attributes: z.object({ place: z.string().nullable() }), erases: true },
 });
 
@@ -103,7 +105,7 @@ export async function openLab(): Promise<Lab> {
   const keyring = new Keyring(Buffer.alloc(32, 7));
   let wakeUps = 0;
   const store = new EventStore({ system: lamps, channel: 'lab', keyring, wakeRelay: () => void wakeUps++ });
-  const orm = await connect({ url: database.urls.app, entities: [Lamp], subscribers: [store] });
+  const orm = await connect({ url: database.urls.app, entities: [Lamp, Canary], subscribers: [store] });
   const factsOf = ({ id }: Pick<Lamp, 'id'>) =>
     database.sql<Fact>('select * from eventing.event_store where aggregate_id = $1 order by sequence', [id]);
   return {

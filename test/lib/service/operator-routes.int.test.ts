@@ -95,10 +95,10 @@ test('readers may see how far aggregates go, and nothing else', async () => {
   }
 });
 
-test('readers may see what came back last on a topic', async () => {
+test('what came back last on a topic can be asked', async () => {
   const lamp = await inspectedLamp();
   const path = '/v1/topics/lamp-internal/latest-event';
-  expect(await ask('GET', path, 'reader')).toMatchObject({ status: 404, body: { slug: 'nothing-published' } });
+  expect(await ask('GET', path)).toMatchObject({ status: 404, body: { slug: 'nothing-published' } });
   const messages = await lab.database.sql<{ id: string; event_id: string }>(
     `select id, event_id from eventing.outbox where ordering_key = $1 order by position`,
     [lamp.id],
@@ -107,14 +107,14 @@ test('readers may see what came back last on a topic', async () => {
   for (const [i, { id, event_id: eventId }] of messages.entries()) {
     await recorder.cameBack(id);
     const expected = { eventId, aggregateId: lamp.id, sequence: i + 1 };
-    expect(await ask('GET', path, 'reader')).toEqual({ status: 200, body: expected });
+    expect(await ask('GET', path)).toEqual({ status: 200, body: expected });
   }
   expect((await ask('GET', '/v1/topics/a%20b/latest-event')).status).toBe(400);
 });
 
-test('readers may see what was published, position by position, and nothing of what it says', async () => {
+test('what was published can be asked, position by position, and nothing of what it says', async () => {
   const path = '/v1/topics/lamp-internal/published-events';
-  const { body: beginning } = await ask('GET', `${path}?ageMs=0`, 'reader');
+  const { body: beginning } = await ask('GET', `${path}?ageMs=0`);
   expect(beginning).toEqual({ events: [], next: expect.stringMatching(/^\d+_0/) });
   const lamp = await inspectedLamp();
   const messages = await lab.database.sql<{ id: string; event_id: string }>(
@@ -123,7 +123,7 @@ test('readers may see what was published, position by position, and nothing of w
   );
   const recorder = new Recorder(lab.orm);
   for (const { id } of messages) await recorder.cameBack(id);
-  const after = (position: string, more = '') => ask('GET', `${path}?ageMs=0&after=${position}${more}`, 'reader');
+  const after = (position: string, more = '') => ask('GET', `${path}?ageMs=0&after=${position}${more}`);
   const { body: both } = await after(beginning.next);
   expect(both.events).toEqual(
     ['lamp.installed', 'lamp.inspected'].map((type, i) => ({
@@ -142,11 +142,19 @@ test('readers may see what was published, position by position, and nothing of w
   expect((await after(both.events[0].position)).body.events).toEqual([both.events[1]]);
   expect((await after(beginning.next, `&before=${messages[1]!.id}`)).body.events).toEqual([both.events[0]]);
   expect((await after(both.next)).body).toEqual({ events: [], next: both.next });
-  const { body: young } = await ask('GET', `${path}?after=${beginning.next}`, 'reader');
+  const { body: young } = await ask('GET', `${path}?after=${beginning.next}`);
   expect(young.events).toEqual([]);
   for (const wrong of ['after=1', 'after=99999999999999999_0', 'before=x', 'ageMs=-1', 'limit=0', 'limit=1001'])
-    expect(await ask('GET', `${path}?${wrong}`, 'reader')).toMatchObject({ status: 400 });
-  expect((await ask('GET', '/v1/topics/other-external/published-events', 'reader')).status).toBe(400);
+    expect(await ask('GET', `${path}?${wrong}`)).toMatchObject({ status: 400 });
+  expect((await ask('GET', '/v1/topics/other-external/published-events')).status).toBe(400);
+});
+
+test('readers are told of the external topic, and of no other', async () => {
+  for (const question of ['latest-event', 'published-events']) {
+    const refused = { status: 403, body: expect.objectContaining({ slug: 'forbidden' }) };
+    expect(await ask('GET', `/v1/topics/lamp-internal/${question}`, 'reader')).toEqual(refused);
+    expect((await ask('GET', `/v1/topics/lamp-external/${question}`, 'reader')).status).not.toBe(403);
+  }
 });
 
 describe('An event that was published is published again', () => {

@@ -1,10 +1,13 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
 
 export interface Invocation {
+  readonly method: string;
   /** What the app would be asked, such as `/v1/sessions/current`. */
   readonly path: string;
   readonly headers: IncomingHttpHeaders;
+  readonly body: unknown;
 }
 
 export interface StandIn extends AsyncDisposable {
@@ -22,13 +25,15 @@ export async function standInForDaprd(
 ): Promise<StandIn> {
   const invocations: Invocation[] = [];
   const prefix = `/v1.0/invoke/${appId}/method`;
-  const server = createServer(({ url = '', headers }, response) => {
+  const server = createServer(async (request, response) => {
+    const { method = '', url = '', headers } = request;
     if (url === '/v1.0/healthz/outbound') return void response.writeHead(204).end();
     // Open to all here, or the SDK would ask for it for half a minute before it tries anything else.
     if (url === '/v1.0/metadata') return void response.end('{"id":"family-account"}');
     if (headers['dapr-api-token'] !== apiToken) return void response.writeHead(401).end('invalid api token\n');
     if (!url.startsWith(prefix)) return answerJson(response, 500, DIRECT_INVOKE);
-    const invocation = { path: url.slice(prefix.length), headers };
+    const body = method === 'POST' ? await json(request) : undefined;
+    const invocation = { method, path: url.slice(prefix.length), headers, body };
     invocations.push(invocation);
     void Promise.resolve(answer(invocation, response)).catch(() => response.destroy());
   });

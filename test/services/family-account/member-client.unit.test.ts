@@ -99,6 +99,34 @@ describe('A session', () => {
   });
 });
 
+describe('A canary', () => {
+  const hops = [{ name: 'row', at: null, trouble: 'it was not stored' }];
+  test('is asked for and followed as a reader', async () => {
+    await using it = await open(json(201, { id }));
+    expect(await it.client.sendCanary()).toBe(id);
+    await using there = await open(json(200, { hops }));
+    expect(await there.client.followCanary(id)).toEqual(hops);
+    expect([...it.daprd.invocations, ...there.daprd.invocations]).toMatchObject([
+      { method: 'POST', path: '/v1/canaries/member', headers: { authorization: `Bearer ${READER}` } },
+      { method: 'GET', path: `/v1/canaries/member/${id}`, headers: { authorization: `Bearer ${READER}` } },
+    ]);
+  });
+
+  test('that was never sent has no way', async () => {
+    await using it = await open(refusal(404, 'canary-not-found'));
+    expect(await it.client.followCanary(id)).toBeUndefined();
+  });
+
+  test.each([
+    ['there is no such route (yet)', refusal(404, 'no-such-route')],
+    ['it answers something else', json(200, { id: 7 })],
+  ])('cannot be asked about when %s', async (_, answer) => {
+    await using it = await open(answer);
+    await expect(it.client.sendCanary()).rejects.toMatchObject(UNAVAILABLE);
+    await expect(it.client.followCanary(id)).rejects.toMatchObject(UNAVAILABLE);
+  });
+});
+
 test('a call that was lost on the way is made again: whoever replaces the one that was called answers', async () => {
   const answers: Answer[] = [json(500, DIRECT_INVOKE), () => undefined, json(200, { id, status: 'WITHDRAWN' })];
   await using it = await open((response) => answers.shift()!(response), { timeoutMs: 1_000 });
@@ -171,14 +199,16 @@ describe('What the member system has published', () => {
 
   test('is asked for as a reader, from a position on', async () => {
     const page = {
-      events: [{ eventId: id, type: 'member.registered', aggregateId: id, sequence: 1, position: '2' }],
-      next: '2',
+      events: [{ eventId: id, type: 'member.registered', aggregateId: id, sequence: 1, position: `2_${id}` }],
+      next: `2_${id}`,
     };
     await using it = await open(json(200, page));
-    expect(await publisher(it).published({ after: '1', before: undefined, ageMs: 60_000, limit: 500 })).toEqual(page);
+    expect(await publisher(it).published({ after: `1_${id}`, before: undefined, ageMs: 60_000, limit: 500 })).toEqual(
+      page,
+    );
     expect(it.daprd.invocations).toMatchObject([
       {
-        path: '/v1/topics/member-external/published-events?after=1&ageMs=60000&limit=500',
+        path: `/v1/topics/member-external/published-events?after=1_${id}&ageMs=60000&limit=500`,
         headers: { authorization: `Bearer ${READER}` },
       },
     ]);
@@ -187,7 +217,17 @@ describe('What the member system has published', () => {
   test('is published again when it is asked for', async () => {
     await using it = await open(json(202, { events: 1 }));
     expect(await publisher(it).republish([id])).toBe(1);
-    expect(it.daprd.invocations).toMatchObject([{ path: '/v1/topics/member-external/republish' }]);
+    expect(it.daprd.invocations).toMatchObject([
+      // Its name here has to be that of its reader's token: a repeat to another name would reach nobody.
+      { path: '/v1/topics/member-external/republish', body: { eventIds: [id], target: 'family-account' } },
+    ]);
+  });
+
+  test('is not known when positions are none: they would be asked with for ever', async () => {
+    for (const next of ['', 'x', `${id}_2`]) {
+      await using it = await open(json(200, { events: [], next }));
+      await expect(publisher(it).published({ ageMs: 1, limit: 1 })).rejects.toMatchObject(UNAVAILABLE);
+    }
   });
 
   test('is not known when the member API cannot be asked', async () => {

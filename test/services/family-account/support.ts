@@ -1,5 +1,6 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
+import type { Hop } from '#eventing/canary';
 import { type ReceivedEvent, readEnvelope } from '#eventing/cloud-event';
 import type { Keyring } from '#eventing/keyring';
 import { connect } from '../../../services/family-account/database.ts';
@@ -36,6 +37,21 @@ export class TestMemberSystem implements MemberSystem {
       published: async () => nothing,
       republish: async () => 0,
     };
+  }
+
+  /** The way of each canary that it has sent, by the fact's id. */
+  readonly canaries = new Map<string, Hop[]>();
+
+  async sendCanary(): Promise<string> {
+    await this.whenAsked();
+    const id = uuid();
+    this.canaries.set(id, [{ name: 'recorder of member-external', at: new Date().toISOString(), trouble: null }]);
+    return id;
+  }
+
+  async followCanary(id: string): Promise<Hop[] | undefined> {
+    await this.whenAsked();
+    return this.canaries.get(id);
   }
 }
 

@@ -30,6 +30,8 @@ const mayAsk: Record<string, readonly Asking[]> = {
   'GET /v1/topics/:topic/latest-event': ['operator'],
   'GET /v1/topics/:topic/published-events': ['operator'],
   'POST /v1/topics/:topic/republish': ['operator'],
+  'POST /v1/canaries/:system': ['operator'],
+  'GET /v1/canaries/:system/:id': ['operator'],
   'GET /v1/dead-letters': ['operator'],
   'GET /v1/dead-letters/:consumer/:eventId': ['operator'],
   'POST /v1/dead-letters/:consumer/:eventId/redrive': ['operator'],
@@ -75,6 +77,7 @@ test.each(Object.keys(mayAsk))('%s is open to whom the table says, and to nobody
       ':memberId': other,
       ':code': 'nobody-issued-this',
       ':topic': 'family-account-external',
+      ':system': 'family-account',
       ':consumer': 'nobody',
       ':eventId': uuid(),
     };

@@ -1,6 +1,7 @@
 import { v7 as uuid } from 'uuid';
+import { CANARY_ID } from '#eventing/canary';
 import { DependencyUnavailable } from '#service/errors';
-import { type FamilyAccountApi, OPERATOR, problem, startFamilyAccountApi } from './api.ts';
+import { type FamilyAccountApi, OPERATOR, problem, SIDECAR, startFamilyAccountApi } from './api.ts';
 
 let api: FamilyAccountApi;
 let call: FamilyAccountApi['call'];
@@ -188,6 +189,67 @@ describe('While the member system cannot be asked', () => {
     const { path } = await home();
     api.system.member.whenAsked = away;
     expect((await call('GET', path, { token: OPERATOR })).status).toBe(200);
+  });
+});
+
+describe('A canary', () => {
+  const follow = (system: string, id: string) => call('GET', `/v1/canaries/${system}/${id}`, { token: OPERATOR });
+  const send = (system: string) => call('POST', `/v1/canaries/${system}`, { token: OPERATOR });
+
+  test('of its own starts with a row, and waits for the relay', async () => {
+    const { status, body } = await send('family-account');
+    expect(status).toBe(201);
+    const { body: way } = await follow('family-account', body.id);
+    expect(way.hops.map(({ name }: { name: string }) => name)).toEqual([
+      'row',
+      'relay to family-account-internal',
+      'topic family-account-internal',
+      'recorder of family-account-internal',
+      'external-broadcaster',
+      'relay to family-account-external',
+      'recorder of family-account-external',
+    ]);
+    expect(way.hops[0]).toMatchObject({ at: expect.any(String), trouble: null });
+    expect(way.hops[1]).toMatchObject({ at: null, trouble: expect.any(String) });
+    // These wait for that one only.
+    for (const hop of way.hops.slice(2)) expect(hop).toMatchObject({ at: null, trouble: null });
+  });
+
+  test('of the member system’s has come once it is heard here', async () => {
+    const { body } = await send('member');
+    const last = async () => (await follow('member', body.id)).body.hops.at(-1);
+    expect(await last()).toMatchObject({
+      name: 'family-account',
+      at: null,
+      trouble: expect.stringMatching(/not heard/),
+    });
+    const event = {
+      ...{ specversion: '1.0', id: uuid(), eventid: body.id, source: '/member', type: 'member.canary-sent' },
+      ...{ subject: CANARY_ID, time: new Date().toISOString(), sequence: '0000000001', target: 'ALL' },
+      ...{ datacontenttype: 'application/json', partitionkey: CANARY_ID },
+      data: {
+        memberId: CANARY_ID,
+        eventType: 'member.canary-sent',
+        attributeTypes: [],
+        occurredAt: new Date().toISOString(),
+      },
+    };
+    const delivered = await call('POST', '/events/member-external', { sidecar: SIDECAR, body: event });
+    expect(delivered.status).toBe(200);
+    expect(await last()).toMatchObject({ name: 'family-account', at: expect.any(String), trouble: null });
+  });
+
+  test('cannot be had of the member system while that is away', async () => {
+    api.system.member.whenAsked = () => {
+      throw new DependencyUnavailable('member-api-unavailable', 'away');
+    };
+    expect(await send('member')).toMatchObject(problem('member-api-unavailable', 503));
+  });
+
+  test('that nobody sent has no way, and a system that nobody knows has no canaries', async () => {
+    for (const system of ['family-account', 'member'])
+      expect(await follow(system, uuid())).toMatchObject(problem('canary-not-found', 404));
+    expect(await send('nobody')).toMatchObject(problem('invalid-request', 400));
   });
 });
 

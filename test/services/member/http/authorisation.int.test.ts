@@ -36,6 +36,8 @@ const mayAsk: Record<string, readonly Asking[]> = {
   'GET /v1/topics/:topic/latest-event': ['operator', 'reader'],
   'GET /v1/topics/:topic/published-events': ['operator', 'reader'],
   'POST /v1/topics/:topic/republish': ['operator', 'reader'],
+  'POST /v1/canaries/:system': ['operator', 'reader'],
+  'GET /v1/canaries/:system/:id': ['operator', 'reader'],
   'GET /v1/dead-letters': ['operator'],
   'GET /v1/dead-letters/:consumer/:eventId': ['operator'],
   'POST /v1/dead-letters/:consumer/:eventId/redrive': ['operator'],
@@ -78,6 +80,7 @@ test.each(Object.keys(mayAsk))('%s is open to whom the table says, and to nobody
       ':id': path.startsWith('/v1/members') ? self.id : uuid(),
       ':number': `${self.number}`,
       ':topic': 'member-external',
+      ':system': 'member',
       ':consumer': 'nobody',
       ':eventId': uuid(),
     };

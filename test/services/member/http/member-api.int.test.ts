@@ -125,6 +125,23 @@ test('What is refused says which of the reasons it is', async () => {
   );
 });
 
+test('A canary is nobody: it has a way, and no member', async () => {
+  const { status, body } = await call('POST', '/v1/canaries/member', { token: READER });
+  expect(status).toBe(201);
+  const { body: way } = await call('GET', `/v1/canaries/member/${body.id}`, { token: READER });
+  expect(way.hops).toHaveLength(7);
+  expect(way.hops[0]).toMatchObject({ name: 'row', at: expect.any(String) });
+  const { body: event } = await call('GET', `/v1/events/${body.id}`, { token: OPERATOR });
+  expect(event).toMatchObject({
+    type: 'member.canary-sent',
+    attributes: [],
+    requestedBy: expect.stringMatching(/^reader:/),
+  });
+  expect(await call('GET', `/v1/members/${event.aggregateId}`, { token: READER })).toMatchObject(
+    problem('member-not-found', 404),
+  );
+});
+
 test('The log holds nothing of anybody: no address, no name, no token, no device', async () => {
   const person = aPerson();
   await call('POST', '/v1/members', { body: { ...person, password: PASSWORD } });
