@@ -3,6 +3,7 @@ import { configTable, type Settings } from '#service/config';
 import type { Route } from '#service/http';
 import { settings as canary } from '../services/canary/settings.ts';
 import { settings as databases } from '../services/databases/settings.ts';
+import { settings as doctor } from '../services/doctor/settings.ts';
 import { routes as familyAccountRoutes } from '../services/family-account/http/routes.ts';
 import { settings as familyAccount } from '../services/family-account/settings.ts';
 import { routes as memberRoutes } from '../services/member/http/routes.ts';
@@ -33,6 +34,7 @@ function parts(): Record<string, string> {
     'the command that creates a database and its roles (`node services/databases/main.ts`)': databases,
     'the command that creates streams (`node services/streams/main.ts TOPIC...`)': streams,
     'the command that sends canaries (`node services/canary/main.ts SYSTEM...`)': canary,
+    'the command that looks for what keeps events from being heard (`node services/doctor/main.ts APP...`)': doctor,
   };
   return {
     endpoints: [

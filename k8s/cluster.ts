@@ -4,11 +4,13 @@ import { join } from 'node:path';
 import { Api } from '../local/api.ts';
 import { Progress } from '../local/progress.ts';
 import { playStory, type Stage } from '../local/story.ts';
+import { diagnose, print } from '../services/doctor/report.ts';
+import { workers } from '../services/workers/workers.ts';
 import { type Cluster, current, up } from './clusters.ts';
 import { IMAGE, RELEASE_IMAGE } from './image.ts';
 import { developmentSecrets } from './secrets.ts';
 import type { Shell } from './shell.ts';
-import { openStage } from './stage.ts';
+import { openApiServer, openStage } from './stage.ts';
 
 export const NAMESPACE = 'member-system';
 const root = join(import.meta.dirname, '..');
@@ -122,12 +124,26 @@ const commands: Record<string, (say: Tell) => Promise<void>> = {
     await playStory(stage, (line) => process.stdout.write(`${line}\n`), { colour: process.stdout.isTTY });
     say('The story has come true.');
   },
+  async doctor(say) {
+    const { shell } = await current();
+    await using stage = await openStage(shell, NAMESPACE);
+    await using kubernetes = await openApiServer(shell);
+    const systems = [
+      { apiUrl: stage.memberUrl, operatorToken: stage.memberOperatorToken, apps: ['member', ...Object.keys(workers)] },
+      { apiUrl: stage.familyAccountUrl, operatorToken: stage.familyAccountOperatorToken, apps: ['family-account'] },
+    ];
+    for (const system of systems) {
+      const found = await diagnose({ kubernetes, namespace: NAMESPACE, ...system });
+      say(`${system.apps.join(', ')}: ${print(found)}`);
+      if (found.findings.length > 0) process.exitCode = 1;
+    }
+  },
   async down(say) {
     say(await (await current()).down(say));
   },
 };
 
-// `npm run cluster:up`, `cluster:install`, `cluster:story`, `cluster:down`; the Tiltfile uses the others
+// `npm run cluster:up`, `cluster:install`, `cluster:story`, `cluster:doctor`, `cluster:down`; the Tiltfile uses the others
 if (import.meta.main) {
   const command = commands[process.argv[2] ?? ''];
   const progress = new Progress(process.stdout);

@@ -95,6 +95,7 @@ export class Hearing implements AsyncDisposable {
     it.notedAt = performance.now();
     // Its failure is not told: the next one notes it as well.
     await execute(orm.em.fork(), NOTE, [appId, topic, it.notedAt - it.at]).catch(() => undefined);
+    await execute(orm.em.fork(), NOT_MISSED, [appId, topic]).catch(() => undefined);
     if (it.messageId) await execute(orm.em.fork(), NOTE_MESSAGE, [appId, topic, it.messageId]).catch(() => undefined);
   }
 
@@ -110,6 +111,7 @@ export class Hearing implements AsyncDisposable {
           ? at === before && said !== undefined && !(await this.#knows(consumers, said))
           : unheard;
         before = at;
+        if (missed) await this.#missed(topic);
         if (publisher && !missed) said = await publisher.latest();
         // Once in doubt, only what this very process hears is a proof: another replica may hear again while this one stays deaf.
         if (!missed && !sidecar.suspects(topic)) continue;
@@ -130,6 +132,12 @@ export class Hearing implements AsyncDisposable {
     const bounds = [this.#listeningSince, silenceMs];
     const [row] = await execute<{ at: string; unheard: boolean }>(em, LOOK, [...bounds, appId, topic]);
     return row!;
+  }
+
+  /** So that operators see it as well, until something is heard again; whatever becomes of that, the sidecar is seen to. */
+  async #missed(topic: string): Promise<void> {
+    const { orm, appId } = this.#options;
+    await execute(orm.em.fork(), MISSED, [appId, topic]).catch(() => undefined);
   }
 
   async #now(): Promise<string> {
@@ -159,6 +167,10 @@ const BEGIN = 'insert into eventing.heard (app_id, topic) values (?, ?) on confl
 const NOTE = `
 insert into eventing.heard as h (app_id, topic, heard_at) values (?, ?, clock_timestamp() - ? * interval '1 millisecond')
 on conflict (app_id, topic) do update set heard_at = greatest(h.heard_at, excluded.heard_at)`;
+const MISSED = `
+update eventing.heard set missed_since = clock_timestamp() where app_id = ? and topic = ? and missed_since is null`;
+const NOT_MISSED = `
+update eventing.heard set missed_since = null where app_id = ? and topic = ? and missed_since is not null`;
 const NOTE_MESSAGE = `
 insert into eventing.compared (app_id, topic, message_id) values (?, ?, ?)
 on conflict (app_id, topic) do update set message_id = excluded.message_id`;

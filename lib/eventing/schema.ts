@@ -2,6 +2,7 @@ import { createEventing } from './migrations/0001-create-eventing.ts';
 import { addHearing } from './migrations/0002-add-hearing.ts';
 import { addRepair } from './migrations/0003-add-repair.ts';
 import { addCanary } from './migrations/0004-add-canary.ts';
+import { addSubscribers } from './migrations/0005-add-subscribers.ts';
 
 /**
  * The tables of eventing, schema `eventing`, for one system's database.
@@ -16,5 +17,6 @@ export function eventingMigrations({ roles }: { roles: string }) {
     { name: 'Eventing0002Hearing', class: addHearing(roles) },
     { name: 'Eventing0003Repair', class: addRepair(roles) },
     { name: 'Eventing0004Canary', class: addCanary(roles) },
+    { name: 'Eventing0005Subscribers', class: addSubscribers(roles) },
   ];
 }

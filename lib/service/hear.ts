@@ -8,6 +8,7 @@ import { keepUnreadable } from '#eventing/kept-deliveries';
 import { Repair, type RepairedTopic } from '#eventing/repair';
 import { ownPublisher } from '#eventing/republish';
 import { Sidecar } from '#eventing/sidecar';
+import { SidecarReports } from '#eventing/subscribers';
 import type { Config, hearing } from './config.ts';
 import type { Life } from './run.ts';
 
@@ -30,9 +31,10 @@ export function hear({ stack, log, orm, system, appId, topics, config }: HearOpt
   const silenceMs = config.SILENCE_SECONDS * 1000;
   const inbox = stack.use(new Inbox(orm, { log }));
   inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
+  const itsSidecar = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
+  stack.use(new SidecarReports({ orm, appId, ...itsSidecar }).start());
   const sidecar = new Sidecar({
-    port: config.DAPR_HTTP_PORT,
-    apiToken: config.DAPR_API_TOKEN,
+    ...itsSidecar,
     brokers: config.BROKER_ADDRESS,
     silenceMs,
     log,

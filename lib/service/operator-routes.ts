@@ -12,6 +12,7 @@ import {
 import { discard, redrive } from '#eventing/kept-deliveries';
 import type { Keyring } from '#eventing/keyring';
 import { releaseParked } from '#eventing/outbox';
+import { findSubscribers } from '#eventing/subscribers';
 import { DomainError } from './errors.ts';
 import { type Route, route } from './route.ts';
 import { wholeNumber } from './schema.ts';
@@ -71,6 +72,20 @@ const parkedMessage = z.object({
   parkedAt: moment,
 });
 
+const subscriber = z.object({
+  appId: z.string(),
+  topics: z.array(z.object({ topic: z.string(), heardAt: moment, missedSince: moment.nullable() })),
+  sidecars: z.array(
+    z.object({
+      replica: z.string(),
+      reportedAt: moment,
+      runtimeVersion: z.string(),
+      components: z.array(z.object({ name: z.string(), type: z.string() })),
+      subscriptions: z.array(z.object({ component: z.string(), topic: z.string() })),
+    }),
+  ),
+});
+
 const delivery = z.strictObject({ consumer: z.string().max(100), eventId: z.uuid() });
 const limit = wholeNumber({ min: 1, max: 200 }).default(50);
 
@@ -115,6 +130,15 @@ export function operatorRoutes(keyring: Keyring, consumers: readonly Pick<Consum
       }),
       responses: { 200: z.object({ heads: z.array(z.object({ aggregateId: z.uuid(), sequence: z.number() })) }) },
       handle: async ({ query, em }) => ({ status: 200, body: { heads: await findHeads(em, query) } }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/subscribers',
+      summary:
+        'Who hears what: each app’s topics, when it heard them last and whether it misses something, and what its sidecars have loaded',
+      access: ['operator'],
+      responses: { 200: z.object({ subscribers: z.array(subscriber) }) },
+      handle: async ({ em }) => ({ status: 200, body: { subscribers: await findSubscribers(em) } }),
     }),
     route({
       method: 'GET',

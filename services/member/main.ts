@@ -1,3 +1,4 @@
+import { SidecarReports } from '#eventing/subscribers';
 import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
 import { Idempotency } from '#service/idempotency';
@@ -8,12 +9,15 @@ import { identityHasher } from './identities.ts';
 import { LogInLimits } from './log-in-limits.ts';
 import { portOneIdentityProvider } from './portone-identity-provider.ts';
 import { settings } from './settings.ts';
+import { system } from './system.ts';
 
-await run('member', async ({ stack, onShutdown, log }) => {
+await run(system.name, async ({ stack, onShutdown, log }) => {
   const config = readConfig(settings);
   const { orm, keyring } = stack.use(
-    await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: 'member' }),
+    await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: system.name }),
   );
+  const sidecar = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
+  stack.use(new SidecarReports({ orm, appId: system.name, ...sidecar }).start());
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.leave(config.LINGER_SECONDS));
   const idempotency = new Idempotency(config.MASTER_KEY);

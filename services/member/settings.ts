@@ -1,7 +1,17 @@
 import { z } from 'zod';
 import { common, hearing, type Settings, token, url } from '#service/config';
 
-const { PORT, HOST, LINGER_SECONDS, DATABASE_URL, DAPR_HTTP_PORT, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const {
+  PORT,
+  HOST,
+  LINGER_SECONDS,
+  DATABASE_URL,
+  DAPR_HTTP_PORT,
+  DAPR_API_TOKEN,
+  LOG_LEVEL,
+  MASTER_KEY,
+  OPERATOR_TOKEN,
+} = common;
 
 /** `name=token,name=token` to a map of tokens by name. */
 const readerTokens: z.ZodType<ReadonlyMap<string, string>, string> = z
@@ -24,6 +34,7 @@ export const settings = {
   LINGER_SECONDS,
   DATABASE_URL,
   DAPR_HTTP_PORT,
+  DAPR_API_TOKEN,
   LOG_LEVEL,
   MASTER_KEY,
   OPERATOR_TOKEN,

@@ -177,6 +177,7 @@ describe('Refused, with a sentence:', () => {
 test('every pod may do as little as can be, and every container says what it needs', async () => {
   const manifests = await renderAll();
   const templates = [
+    ...ofKind(manifests, 'Pod'),
     ...ofKind(manifests, 'Deployment').map((it) => it.spec.template),
     ...ofKind(manifests, 'Job').map((it) => it.spec.template),
     ...ofKind(manifests, 'CronJob').map((it) => it.spec.jobTemplate.spec.template),
@@ -184,7 +185,8 @@ test('every pod may do as little as can be, and every container says what it nee
   expect(templates.length).toBeGreaterThan(12);
   for (const { spec } of templates) {
     expect(spec).toMatchObject({
-      automountServiceAccountToken: false,
+      // The doctor asks the API server, and nobody else does.
+      automountServiceAccountToken: /-doctor$/.test(spec.serviceAccountName),
       securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
     });
     for (const container of spec.containers) {
@@ -198,6 +200,31 @@ test('every pod may do as little as can be, and every container says what it nee
         limits: { memory: expect.anything() },
       });
     }
+  }
+});
+
+test('the doctor may look, and nothing else; at what is the cluster’s only where it is told so', async () => {
+  for (const chart of ['member', 'family-account']) {
+    const manifests = await render(helm, chart);
+    const roles = ofKind(manifests, 'Role') as unknown as { rules: { verbs: string[]; resources: string[] }[] }[];
+    expect(roles.flatMap(({ rules }) => rules).map(({ verbs }) => verbs)).toEqual([['list'], ['list'], ['list']]);
+    expect(roles.flatMap(({ rules }) => rules.flatMap(({ resources }) => resources)).sort()).toEqual([
+      'components',
+      'deployments',
+      'pods',
+      'resiliencies',
+      'subscriptions',
+    ]);
+    expect(ofKind(manifests, 'ClusterRole')).toEqual([]);
+    const more = await render(helm, chart, 'doctor: { readDefinitions: true }');
+    expect(ofKind(more, 'ClusterRole')).toMatchObject([
+      { rules: [{ verbs: ['get'], resourceNames: expect.any(Array) }] },
+    ]);
+    const none = await render(helm, chart, 'doctor: { enabled: false }');
+    for (const kind of ['Role', 'RoleBinding', 'ClusterRole']) expect(ofKind(none, kind)).toEqual([]);
+    expect(ofKind(manifests, 'CronJob').find(({ metadata }) => metadata.name.endsWith('-doctor'))!.spec.suspend).toBe(
+      true,
+    );
   }
 });
 

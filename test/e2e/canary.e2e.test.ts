@@ -1,10 +1,13 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
+import type { Subscriber } from '#eventing/subscribers';
+import { Api } from '../../local/api.ts';
+import { eventually } from '../support/eventually.ts';
 import { root } from '../support/stack.ts';
 import { ownSystem } from './own-system.ts';
 
 const system = ownSystem();
-const { running, act, allIsWell } = system;
+const { running, act, operator, allIsWell } = system;
 
 /** What `node services/canary/main.ts SYSTEM` says, and how it ends. */
 function canary(of: 'member' | 'family-account', timeoutSeconds = 30): Promise<{ code: number; output: string }> {
@@ -44,6 +47,43 @@ test('a canary comes by all hops of its own system and, from the system that is 
     'family-account',
   ]);
 }, 30_000);
+
+test('operators see of each app what it hears, and what its sidecar has loaded', async () => {
+  const { familyAccountUrl, familyAccountOperatorToken } = running();
+  const family = new Api(familyAccountUrl, familyAccountOperatorToken);
+  const seen = async () => {
+    const all = await Promise.all([operator().get('/v1/subscribers'), family.get('/v1/subscribers')]);
+    return all.flatMap(({ subscribers }: { subscribers: Subscriber[] }) =>
+      subscribers.map(({ appId, topics, sidecars }) => ({
+        app: appId,
+        hears: topics.map(({ topic }) => topic),
+        misses: topics.filter(({ missedSince }) => missedSince !== null),
+        loaded: sidecars.map(({ subscriptions }) => subscriptions.map(({ topic }) => topic).sort()),
+        components: sidecars.map(
+          ({ components }) => components.filter(({ type }) => type.startsWith('pubsub.')).length,
+        ),
+      })),
+    );
+  };
+  const worker = (app: string, ...hears: string[]) => ({
+    app,
+    hears,
+    misses: [],
+    loaded: [hears],
+    components: [expect.any(Number)],
+  });
+  await eventually(async () =>
+    expect(await seen()).toEqual([
+      worker('device-login-recorder', 'member-internal'),
+      worker('external-broadcaster', 'member-internal'),
+      { app: 'member', hears: [], misses: [], loaded: [[]], components: [2] },
+      worker('other-device-logout', 'member-internal'),
+      worker('other-member-logout', 'member-internal'),
+      worker('publish-recorder', 'member-external', 'member-internal'),
+      worker('family-account', 'family-account-external', 'family-account-internal', 'member-external'),
+    ]),
+  );
+});
 
 test.each([
   ['member', 'API http'],

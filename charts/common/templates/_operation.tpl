@@ -129,7 +129,10 @@ spec:
       {{- with $policy.apiFrom }}
       from: {{ toYaml . | nindent 8 }}
     - ports: [{ port: 8080 }]
-      from: [{ podSelector: { matchLabels: {{ include "common.selector" (dict "root" $.root "app" (printf "%s-canary" $.app)) | fromYaml | toJson }} } }]
+      from:
+        {{- range list "canary" "doctor" }}
+        - podSelector: { matchLabels: {{ include "common.selector" (dict "root" $.root "app" (printf "%s-%s" $.app .)) | fromYaml | toJson }} }
+        {{- end }}
       {{- end }}
     # Other sidecars of the namespace, for service invocation.
     - ports: [{ port: 50002 }]

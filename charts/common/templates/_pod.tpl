@@ -1,6 +1,10 @@
 {{/* Pods need nothing of the host and nothing of the API server: Pod Security Standard "restricted". */}}
 {{- define "common.podSecurity" -}}
 automountServiceAccountToken: false
+{{ include "common.podSecurityContext" . }}
+{{- end }}
+
+{{- define "common.podSecurityContext" -}}
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532

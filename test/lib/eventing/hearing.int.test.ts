@@ -119,6 +119,26 @@ test('a replica that missed a message is not cleared by another one hearing agai
   await eventually(async () => expect(app.restarts()).toBeGreaterThan(0));
 });
 
+test('that something is missed is told from then on, until something is heard again', async () => {
+  const missedSince = async () => {
+    const [row] = await lab.database.sql<{ since: Date | null }>(
+      `select missed_since as since from eventing.heard where topic = 'told'`,
+    );
+    return row?.since;
+  };
+  await lastHeard('app', 'told', 60);
+  await using app = listen('app', 'told');
+  await looked('told-witness');
+  expect(await missedSince()).toBeNull();
+  await sent('told', 30);
+  await eventually(async () => expect(await missedSince()).toBeInstanceOf(Date));
+  const since = await missedSince();
+  await eventually(async () => expect(app.restarts()).toBeGreaterThan(1));
+  expect(await missedSince()).toEqual(since);
+  app.hearing.heard('told');
+  await eventually(async () => expect(await missedSince()).toBeNull());
+});
+
 test('what was heard is noted to the moment, also when the process ends right after', async () => {
   const app = listen('app', 'noted');
   await isKnown('app', 'noted');

@@ -95,6 +95,24 @@ test('readers may see how far aggregates go, and nothing else', async () => {
   }
 });
 
+test('operators see who hears what', async () => {
+  await lab.database.sql(
+    `insert into eventing.sidecar (app_id, replica, report) values ('porch', 'pod:3500',
+       '{"runtimeVersion": "1.18.1", "components": [{"name": "c", "type": "t"}], "subscriptions": [{"component": "c", "topic": "d"}]}')`,
+  );
+  await lab.database.sql(`insert into eventing.heard (app_id, topic) values ('porch', 'lamp-internal')`);
+  const { status, body } = await ask('GET', '/v1/subscribers');
+  expect(status).toBe(200);
+  expect(body.subscribers).toMatchObject([
+    {
+      appId: 'porch',
+      topics: [{ topic: 'lamp-internal', heardAt: expect.any(String), missedSince: null }],
+      sidecars: [{ replica: 'pod:3500', runtimeVersion: '1.18.1', subscriptions: [{ component: 'c', topic: 'd' }] }],
+    },
+  ]);
+  expect((await ask('GET', '/v1/subscribers', 'reader')).status).toBe(403);
+});
+
 test('what came back last on a topic can be asked', async () => {
   const lamp = await inspectedLamp();
   const path = '/v1/topics/lamp-internal/latest-event';

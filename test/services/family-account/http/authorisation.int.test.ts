@@ -32,6 +32,7 @@ const mayAsk: Record<string, readonly Asking[]> = {
   'POST /v1/topics/:topic/republish': ['operator'],
   'POST /v1/canaries/:system': ['operator'],
   'GET /v1/canaries/:system/:id': ['operator'],
+  'GET /v1/subscribers': ['operator'],
   'GET /v1/dead-letters': ['operator'],
   'GET /v1/dead-letters/:consumer/:eventId': ['operator'],
   'POST /v1/dead-letters/:consumer/:eventId/redrive': ['operator'],

@@ -38,6 +38,7 @@ const mayAsk: Record<string, readonly Asking[]> = {
   'POST /v1/topics/:topic/republish': ['operator', 'reader'],
   'POST /v1/canaries/:system': ['operator', 'reader'],
   'GET /v1/canaries/:system/:id': ['operator', 'reader'],
+  'GET /v1/subscribers': ['operator'],
   'GET /v1/dead-letters': ['operator'],
   'GET /v1/dead-letters/:consumer/:eventId': ['operator'],
   'POST /v1/dead-letters/:consumer/:eventId/redrive': ['operator'],

@@ -1,0 +1,135 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
+import { findSubscribers, SidecarReports } from '#eventing/subscribers';
+import { eventually } from '../../support/eventually.ts';
+import { type Lab, openLab } from './lab.ts';
+
+let lab: Lab;
+beforeEach(async () => {
+  lab = await openLab();
+});
+afterEach(() => lab[Symbol.asyncDispose]());
+
+/** What daprd 1.18.1 says of itself; more than is read. */
+const METADATA = {
+  id: 'porch',
+  runtimeVersion: '1.18.1',
+  enabledFeatures: ['SchedulerReminders'],
+  components: [{ name: 'porch-lamp-internal', type: 'pubsub.jetstream', version: 'v1', capabilities: [] }],
+  subscriptions: [
+    {
+      pubsubname: 'porch-lamp-internal',
+      topic: 'lamp-internal',
+      rules: [{ path: '/events/lamp-internal' }],
+      deadLetterTopic: '',
+      type: 'DECLARATIVE',
+    },
+  ],
+  extended: { daprRuntimeVersion: '1.18.1' },
+};
+
+/** Stands in for daprd where it says what it has loaded. */
+async function daprd(said: () => object = () => METADATA) {
+  const server = createServer(({ url, headers }, response) => {
+    if (headers['dapr-api-token'] !== 'token') return response.writeHead(401).end('invalid api token');
+    if (url !== '/v1.0/metadata') return response.writeHead(404).end();
+    return response.end(JSON.stringify(said()));
+  }).listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+const reports = (port: number, apiToken = 'token') =>
+  new SidecarReports({ orm: lab.orm, appId: 'porch', port, apiToken, everyMs: 50 });
+const subscribers = () => findSubscribers(lab.orm.em.fork());
+
+test('what a sidecar has loaded is told while its app runs, and taken back when that ends', async () => {
+  await using sidecar = await daprd();
+  {
+    await using _ = reports(sidecar.port).start();
+    await eventually(async () =>
+      expect(await subscribers()).toEqual([
+        {
+          appId: 'porch',
+          topics: [],
+          sidecars: [
+            {
+              replica: `${hostname()}:${sidecar.port}`,
+              reportedAt: expect.stringMatching(/^\d{4}-.*Z$/),
+              runtimeVersion: '1.18.1',
+              components: [{ name: 'porch-lamp-internal', type: 'pubsub.jetstream' }],
+              subscriptions: [{ component: 'porch-lamp-internal', topic: 'lamp-internal' }],
+            },
+          ],
+        },
+      ]),
+    );
+  }
+  expect(await subscribers()).toEqual([]);
+});
+
+test('what it loads later is told with the next report', async () => {
+  let said: object = { ...METADATA, subscriptions: null };
+  await using sidecar = await daprd(() => said);
+  await using _ = reports(sidecar.port).start();
+  const heard = async () => (await subscribers())[0]?.sidecars[0]?.subscriptions;
+  await eventually(async () => expect(await heard()).toEqual([]));
+  said = METADATA;
+  await eventually(async () => expect(await heard()).toHaveLength(1));
+});
+
+test('a sidecar that does not answer, or not us, is asked again, and nothing is made up meanwhile', async () => {
+  await using sidecar = await daprd();
+  {
+    await using _ = reports(sidecar.port, 'another-token').start();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(await subscribers()).toEqual([]);
+  }
+  const { port } = sidecar;
+  await sidecar[Symbol.asyncDispose]();
+  await using _ = reports(port).start();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(await subscribers()).toEqual([]);
+});
+
+test('the report of a pod that was killed is forgotten after a while', async () => {
+  await lab.database.sql(
+    `insert into eventing.sidecar values ('porch', 'killed:3500', '{}', now() - interval '11 minutes'),
+       ('porch', 'lately:3500', '{}', now() - interval '9 minutes')`,
+  );
+  await using sidecar = await daprd();
+  await using _ = reports(sidecar.port).start();
+  await eventually(async () => {
+    const rows = await lab.database.sql<{ replica: string }>('select replica from eventing.sidecar order by 1');
+    expect(rows.map(({ replica }) => replica.split(':')[0])).toEqual(expect.arrayContaining(['lately', hostname()]));
+    expect(rows).toHaveLength(2);
+  });
+});
+
+test('each app tells what it hears, since when, and since when it misses something', async () => {
+  await lab.database.sql(
+    `insert into eventing.heard (app_id, topic, heard_at, missed_since) values
+       ('porch', 'lamp-internal', '2030-01-01T00:00:00.5Z', null), ('porch', 'lamp-external', '2030-01-01Z', '2030-01-02Z'),
+       ('attic', 'lamp-internal', '2030-01-01Z', null)`,
+  );
+  const heardAt = '2030-01-01T00:00:00.000Z';
+  expect(await subscribers()).toEqual([
+    { appId: 'attic', topics: [{ topic: 'lamp-internal', heardAt, missedSince: null }], sidecars: [] },
+    {
+      appId: 'porch',
+      topics: [
+        { topic: 'lamp-external', heardAt, missedSince: '2030-01-02T00:00:00.000Z' },
+        { topic: 'lamp-internal', heardAt: '2030-01-01T00:00:00.500Z', missedSince: null },
+      ],
+      sidecars: [],
+    },
+  ]);
+});
