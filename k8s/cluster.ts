@@ -124,6 +124,12 @@ const commands: Record<string, (say: Tell) => Promise<void>> = {
     await playStory(stage, (line) => process.stdout.write(`${line}\n`), { colour: process.stdout.isTTY });
     say('The story has come true.');
   },
+  async test(say) {
+    const { shell } = await current();
+    // What a release proves of itself; an operator runs the same.
+    for (const release of ['member', 'family-account'])
+      await shell.run(['helm', 'test', release, '--namespace', NAMESPACE, '--logs', '--timeout', '5m'], { tell: say });
+  },
   async doctor(say) {
     const { shell } = await current();
     await using stage = await openStage(shell, NAMESPACE);
@@ -143,7 +149,7 @@ const commands: Record<string, (say: Tell) => Promise<void>> = {
   },
 };
 
-// `npm run cluster:up`, `cluster:install`, `cluster:story`, `cluster:doctor`, `cluster:down`; the Tiltfile uses the others
+// `npm run cluster:up`, `cluster:install`, `cluster:story`, `cluster:test`, `cluster:doctor`, `cluster:down`; the Tiltfile uses the others
 if (import.meta.main) {
   const command = commands[process.argv[2] ?? ''];
   const progress = new Progress(process.stdout);

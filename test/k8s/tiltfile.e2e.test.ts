@@ -29,7 +29,10 @@ test('all that the charts and k8s/ make is deployed, and each of it once', () =>
   expect(names.sort()).toEqual(
     [
       ...['postgres', 'nats', 'identity-provider', 'member-database', 'family-account-database'],
-      ...['member', 'family-account'].flatMap((it) => [it, `${it}-migrations`, `${it}-streams`, `${it}-housekeeping`]),
+      ...['member', 'family-account'].flatMap((it) => [
+        it,
+        ...['migrations', 'streams', 'housekeeping', 'doctor'].map((job) => `${it}-${job}`),
+      ]),
       ...[
         'publish-recorder',
         'device-login-recorder',
@@ -39,6 +42,7 @@ test('all that the charts and k8s/ make is deployed, and each of it once', () =>
       ],
     ].sort(),
   );
+  expect(objects.filter(({ kind }) => kind === 'Pod')).toEqual([]);
   const all = objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
   expect(all.length).toBe(new Set(all).size);
   for (const { kind, metadata } of objects) if (kind !== 'Namespace') expect(metadata.namespace).toBe(NAMESPACE);
@@ -178,11 +182,13 @@ test('`tilt ci` plays the story and runs the tests; `tilt up` only when it is as
       .map((it) => [it.name, it.auto_init]);
   expect(begins(calls)).toEqual([
     ['story', false],
+    ['doctor', false],
     ['test-fast', false],
     ['test-cluster', false],
   ]);
   expect(begins(await evaluate({ subcommand: 'ci' }))).toEqual([
     ['story', true],
+    ['doctor', true],
     ['test-fast', true],
     ['test-cluster', true],
   ]);
