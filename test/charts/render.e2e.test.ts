@@ -20,6 +20,25 @@ const onLaptop = (file: string): Manifest[] =>
 const metadataOf = ({ spec }: Manifest): Record<string, string | undefined> =>
   Object.fromEntries(spec.metadata.map(({ name, value }: { name: string; value?: string }) => [name, value]));
 
+/** All pods that come of manifests, now or later. */
+// biome-ignore lint/suspicious/noExplicitAny: Kubernetes' own resources
+const podsOf = (manifests: readonly Manifest[]): any[] => [
+  ...ofKind(manifests, 'Pod'),
+  ...ofKind(manifests, 'Deployment').map((it) => it.spec.template),
+  ...ofKind(manifests, 'Job').map((it) => it.spec.template),
+  ...ofKind(manifests, 'CronJob').map((it) => it.spec.jobTemplate.spec.template),
+];
+/** Whether a NetworkPolicy is for pods with these labels. */
+const selects =
+  (labels: Readonly<Record<string, string>>) =>
+  ({ spec }: Manifest): boolean => {
+    const { matchLabels = {}, matchExpressions = [] } = spec.podSelector;
+    return (
+      Object.entries(matchLabels).every(([key, value]) => labels[key] === value) &&
+      matchExpressions.every(({ key, values }: { key: string; values: string[] }) => values.includes(labels[key]!))
+    );
+  };
+
 test.each(charts)('Helm 3 and Helm 4 make the same of the chart %s', async (chart) => {
   const manifests = await render(helm, chart);
   expect(manifests.length).toBeGreaterThan(8);
@@ -118,14 +137,27 @@ describe('What is switched on is there, and else is not:', () => {
     }
   });
 
-  test.each([
-    ['ServiceMonitor', 'serviceMonitor: { enabled: true }'],
-    ['NetworkPolicy', 'networkPolicy: { enabled: true }'],
-  ])('a %s for each app', async (kind, values) => {
-    expect(ofKind(await renderAll(), kind)).toEqual([]);
-    const manifests = await renderAll(values);
+  test('a NetworkPolicy for each pod, whatever runs in it, and only one', async () => {
+    expect(ofKind(await renderAll(), 'NetworkPolicy')).toEqual([]);
+    for (const chart of charts) {
+      const manifests = await render(helm, chart, 'networkPolicy: { enabled: true }');
+      const policies = ofKind(manifests, 'NetworkPolicy');
+      const pods = podsOf(manifests);
+      expect(pods.length).toBeGreaterThan(4);
+      for (const { metadata } of pods)
+        expect([metadata.labels['app.kubernetes.io/name'], policies.filter(selects(metadata.labels)).length]).toEqual([
+          metadata.labels['app.kubernetes.io/name'],
+          1,
+        ]);
+      for (const { spec } of policies) expect(spec.policyTypes).toEqual(['Ingress', 'Egress']);
+    }
+  });
+
+  test('a ServiceMonitor for each app', async () => {
+    expect(ofKind(await renderAll(), 'ServiceMonitor')).toEqual([]);
+    const manifests = await renderAll('serviceMonitor: { enabled: true }');
     expect(
-      ofKind(manifests, kind)
+      ofKind(manifests, 'ServiceMonitor')
         .map(({ metadata }) => metadata.name)
         .sort(),
     ).toEqual(
@@ -176,12 +208,7 @@ describe('Refused, with a sentence:', () => {
 
 test('every pod may do as little as can be, and every container says what it needs', async () => {
   const manifests = await renderAll();
-  const templates = [
-    ...ofKind(manifests, 'Pod'),
-    ...ofKind(manifests, 'Deployment').map((it) => it.spec.template),
-    ...ofKind(manifests, 'Job').map((it) => it.spec.template),
-    ...ofKind(manifests, 'CronJob').map((it) => it.spec.jobTemplate.spec.template),
-  ];
+  const templates = podsOf(manifests);
   expect(templates.length).toBeGreaterThan(12);
   for (const { spec } of templates) {
     expect(spec).toMatchObject({

@@ -71,6 +71,46 @@ test('every app is replaced under load', async () => {
   });
 }, 600_000);
 
+test('three replicas of everything, and back, under load', async () => {
+  const [api, defaults] = ['api.replicas', 'defaults.replicas'];
+  const scale = async (count: number, workers: number) => {
+    for (const [chart, value] of [
+      ['member', `${api}=${count}`],
+      ['workers', `${defaults}=${workers}`],
+      ['family-account', `${api}=${count}`],
+    ] as const)
+      await upgrade(chart, value);
+  };
+  try {
+    await nobodyNotices(async () => {
+      await scale(3, 3);
+      for (const app of deployments) expect(await podsOf(app)).toHaveLength(3);
+      await delay(5_000);
+      await scale(2, 1);
+    });
+  } finally {
+    await scale(2, 1);
+  }
+}, 900_000);
+
+test('native sidecars, which end after their apps: every app is replaced under load', async () => {
+  try {
+    for (const chart of charts) await upgrade(chart, 'dapr.nativeSidecar=true');
+    for (const app of deployments) {
+      const [pod] = await podsOf(app);
+      expect(await kubectl('get', 'pod', pod!, '--output=jsonpath={.spec.initContainers[*].name}')).toContain('daprd');
+    }
+    await nobodyNotices(async () => {
+      for (const app of deployments) {
+        await kubectl('rollout', 'restart', `deployment/${app}`);
+        await settled([app]);
+      }
+    });
+  } finally {
+    for (const chart of charts) await upgrade(chart, 'dapr.nativeSidecar=false');
+  }
+}, 900_000);
+
 test('an upgrade, and the way back, under load', async () => {
   await nobodyNotices(async () => {
     for (const chart of charts) await upgrade(chart, 'commonLabels.revision=next');

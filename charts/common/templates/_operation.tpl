@@ -156,3 +156,44 @@ spec:
       to: {{ toYaml . | nindent 8 }}
       {{- end }}
 {{- end }}
+
+{{/*
+The same for what runs now and then beside an app: nobody comes in, and out go only what it works on, its app's API and, for the doctor, the
+API server. Takes: root, app, jobs (list of names behind the app's).
+*/}}
+{{- define "common.jobsNetworkPolicy" -}}
+{{- $policy := .root.Values.networkPolicy -}}
+{{- if $policy.enabled }}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ .app }}-jobs
+  labels: {{ include "common.labels" . | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name }} }
+    matchExpressions:
+      - key: app.kubernetes.io/name
+        operator: In
+        values:
+          {{- range .jobs }}
+          - {{ printf "%s-%s" $.app . }}
+          {{- end }}
+  policyTypes: [Ingress, Egress]
+  egress:
+    - ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
+    - ports: [{ port: 8080 }]
+      to: [{ podSelector: { matchLabels: {{ include "common.selector" . | fromYaml | toJson }} } }]
+    - ports:
+        {{- range $policy.egressPorts }}
+        - { port: {{ . }} }
+        {{- end }}
+      {{- with $policy.egressTo }}
+      to: {{ toYaml . | nindent 8 }}
+      {{- end }}
+    - ports:
+        {{- range $policy.apiServerPorts }}
+        - { port: {{ . }} }
+        {{- end }}
+{{- end }}
+{{- end }}
