@@ -9,6 +9,7 @@ import { settings as familyAccount } from '../services/family-account/settings.t
 import { routes as memberRoutes } from '../services/member/http/routes.ts';
 import { settings as member, workerSettings as worker } from '../services/member/settings.ts';
 import { settings as relay } from '../services/relay/settings.ts';
+import { settings as rewrap } from '../services/rewrap/settings.ts';
 import { settings as streams } from '../services/streams/settings.ts';
 
 // Routes are only listed here, never called: their neighbours are not needed.
@@ -25,7 +26,7 @@ export function withTables(readme: string): string {
 }
 
 function parts(): Record<string, string> {
-  const keyring = new Keyring(Buffer.alloc(32));
+  const keyring = new Keyring([Buffer.alloc(32)]);
   const environments: Record<string, Settings> = {
     member,
     'each worker': worker,
@@ -34,6 +35,7 @@ function parts(): Record<string, string> {
     'the command that creates a database and its roles (`node services/databases/main.ts`)': databases,
     'the command that creates streams (`node services/streams/main.ts TOPIC...`)': streams,
     'the command that sends canaries (`node services/canary/main.ts SYSTEM...`)': canary,
+    'the command that wraps all keys with the first master key (`node services/rewrap/main.ts`)': rewrap,
     'the command that looks for what keeps events from being heard (`node services/doctor/main.ts APP...`)': doctor,
   };
   return {

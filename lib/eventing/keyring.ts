@@ -16,12 +16,52 @@ const TAG_BYTES = 16;
  * Keys are never cached, since a cached key would outlive its destruction.
  */
 export class Keyring {
-  readonly #master: Buffer;
+  readonly #masters: readonly Buffer[];
 
-  /** @param master 32 bytes. Whoever holds it and the database can read every value that is not erased. */
-  constructor(master: Buffer) {
-    if (master.length !== 32) throw new Error(`The master key has ${master.length} bytes instead of 32`);
-    this.#master = master;
+  /**
+   * @param masters 32 bytes each: the first wraps, any of them opens, so that one can follow another. Whoever holds them and the database
+   * can read every value that is not erased.
+   */
+  constructor(masters: readonly Buffer[]) {
+    if (masters.length === 0) throw new Error('There is no master key');
+    for (const { length } of masters)
+      if (length !== 32) throw new Error(`The master key has ${length} bytes instead of 32`);
+    this.#masters = masters;
+  }
+
+  /**
+   * The system's own secret, 32 bytes, from which others are derived that have to stay when the master key changes. It is made when it is
+   * asked for first, at random; where there are keys already, what was derived before was derived from the master key, which it is then.
+   */
+  async root(em: EntityManager): Promise<Buffer> {
+    const load = async () => (await this.#load(em, [ROOT_ID])).get(ROOT_ID);
+    const known = await load();
+    if (known) return known;
+    const wrap = (secret: Buffer) => this.#wrap(secret, ROOT_ID);
+    await execute(em, MAKE_ROOT, [ROOT_ID, wrap(this.#masters[0]!), wrap(randomBytes(32))]);
+    return (await load())!;
+  }
+
+  /**
+   * Wraps a page of the keys with the first master key, where another one has, in the order of their ids.
+   * @returns how many, and after which to go on; nothing to go on after when these were the last
+   */
+  rewrap(em: EntityManager, after = FIRST_ID): Promise<{ rewrapped: number; next: string | undefined }> {
+    return em.transactional(async (tx) => {
+      const rows = await execute<KeyRow>(tx, REWRAP_PAGE, [after, REWRAP_AT_ONCE]);
+      const old = rows.filter(
+        ({ wrapped_key: key, aggregate_id: id }) => key && !isOpenedBy(this.#masters[0]!, key, id),
+      );
+      const rewrapped = old.map(({ aggregate_id: id, wrapped_key: key }) => ({
+        id,
+        key: this.#wrap(this.#unwrap(key!, id), id).toString('hex'),
+      }));
+      await execute(tx, REWRAP, [JSON.stringify(rewrapped)]);
+      return {
+        rewrapped: rewrapped.length,
+        next: rows.length === REWRAP_AT_ONCE ? rows.at(-1)!.aggregate_id : undefined,
+      };
+    });
   }
 
   /**
@@ -39,7 +79,7 @@ export class Keyring {
     const keys = await this.#load(em, aggregateIds, 'for share');
     const missing = aggregateIds.filter((id) => !keys.has(id));
     if (missing.length > 0) {
-      const rows = missing.map((id) => ({ id, key: seal(this.#master, randomBytes(32), id).toString('hex') }));
+      const rows = missing.map((id) => ({ id, key: this.#wrap(randomBytes(32), id).toString('hex') }));
       await execute(
         em,
         `insert into eventing.encryption_key (aggregate_id, wrapped_key)
@@ -89,16 +129,46 @@ export class Keyring {
     aggregateIds: readonly string[],
     lock: '' | 'for share' | 'for no key update' = '',
   ): Promise<Map<string, Buffer | null>> {
-    const rows = await execute<{ aggregate_id: string; wrapped_key: Buffer | null }>(
+    const rows = await execute<KeyRow>(
       em,
       `select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id = any(?::uuid[]) order by aggregate_id ${lock}`,
       [array(aggregateIds)],
     );
     return new Map(
-      rows.map((row) => [row.aggregate_id, row.wrapped_key && open(this.#master, row.wrapped_key, row.aggregate_id)]),
+      rows.map((row) => [row.aggregate_id, row.wrapped_key && this.#unwrap(row.wrapped_key, row.aggregate_id)]),
     );
   }
+
+  #wrap(key: Buffer, id: string): Buffer {
+    return seal(this.#masters[0]!, key, id);
+  }
+
+  #unwrap(wrapped: Buffer, id: string): Buffer {
+    const master = this.#masters.find((it) => isOpenedBy(it, wrapped, id));
+    if (!master) throw new Error(`The key of ${id} is wrapped with none of the master keys that were given`);
+    return open(master, wrapped, id);
+  }
 }
+
+interface KeyRow {
+  readonly aggregate_id: string;
+  /** Null for a destroyed one. */
+  readonly wrapped_key: Buffer | null;
+}
+
+/** Nobody's: of the secret that is the system's own. */
+const ROOT_ID = '00000000-0000-4000-8000-00000000100f';
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+const REWRAP_AT_ONCE = 500;
+
+const MAKE_ROOT = `
+insert into eventing.encryption_key (aggregate_id, wrapped_key)
+select ?::uuid, case when exists (select from eventing.encryption_key) then ?::bytea else ?::bytea end on conflict do nothing`;
+const REWRAP_PAGE = `
+select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id > ?::uuid order by aggregate_id limit ? for no key update`;
+const REWRAP = `
+update eventing.encryption_key k set wrapped_key = decode(r.key, 'hex') from jsonb_to_recordset(?::jsonb) as r(id uuid, key text)
+ where k.aggregate_id = r.id`;
 
 /**
  * Encrypts one value for one place.
@@ -124,4 +194,13 @@ function open(key: Buffer, sealed: Buffer, context: string): Buffer {
   const decipher = createDecipheriv(ALGORITHM, key, sealed.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
   decipher.setAAD(Buffer.from(context)).setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
   return Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
+}
+
+function isOpenedBy(key: Buffer, sealed: Buffer, context: string): boolean {
+  try {
+    open(key, sealed, context);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -85,10 +85,17 @@ export const token: z.ZodType<string, string> = z
   .regex(/^[\w.~+/=-]*$/, 'has other characters than letters, digits and ._~+/=-')
   .min(16, 'shorter than 16 characters');
 
-const masterKey: z.ZodType<Buffer, string> = z
-  .base64('not base64')
-  .transform((value) => Buffer.from(value, 'base64'))
-  .refine((key) => key.length === 32, 'not 32 bytes');
+const masterKeys: z.ZodType<Buffer[], string> = z
+  .string()
+  .transform((value) => value.split(','))
+  .pipe(
+    z.array(
+      z
+        .base64('not base64')
+        .transform((value) => Buffer.from(value, 'base64'))
+        .refine((key) => key.length === 32, 'not 32 bytes'),
+    ),
+  );
 
 /** `host:port`, several separated by commas, IPv6 in brackets; or nothing. */
 const addresses: z.ZodType<{ host: string; port: number }[], string> = z
@@ -144,8 +151,8 @@ export const common = {
     default: 'info',
   },
   MASTER_KEY: {
-    schema: masterKey,
-    doc: "base64 of 32 random bytes; wraps the keys that members' values are encrypted with",
+    schema: masterKeys,
+    doc: "base64 of 32 random bytes; wraps the keys that members' values are encrypted with. Several, separated by commas, while one follows another: the first wraps, any of them opens",
     secret: true,
   },
   OPERATOR_TOKEN: { schema: token, doc: 'bearer credential of operators', secret: true },

@@ -39,9 +39,9 @@ export class Idempotency {
   readonly #secret: Buffer;
   #underWay = 0;
 
-  /** @param masterKey the secret for this is derived from it */
-  constructor(masterKey: Buffer) {
-    this.#secret = Buffer.from(hkdfSync('sha256', masterKey, '', 'idempotency', 32));
+  /** @param root the system's own secret: the secret for this is derived from it */
+  constructor(root: Buffer) {
+    this.#secret = Buffer.from(hkdfSync('sha256', root, '', 'idempotency', 32));
   }
 
   /**

@@ -18,8 +18,8 @@ export interface Database extends AsyncDisposable {
 }
 
 /** The family-account system's database, where what family accounts raise is stored as facts. */
-export async function connect({ url, masterKey }: { url: string; masterKey: Buffer }): Promise<Database> {
-  const keyring = new Keyring(masterKey);
+export async function connect({ url, masterKeys }: { url: string; masterKeys: readonly Buffer[] }): Promise<Database> {
+  const keyring = new Keyring(masterKeys);
   const relay: RelayWakeUp = new RelayWakeUp(() => orm);
   const store = new EventStore({ system, channel: system.name, keyring, wakeRelay: () => relay.poke() });
   const entities = [FamilyAccount, Membership, Invitation, Canary];

@@ -14,7 +14,7 @@ import { system } from './system.ts';
 
 await run(system.name, async ({ stack, onShutdown, log }) => {
   const config = readConfig(settings);
-  const { orm, keyring } = stack.use(await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY }));
+  const { orm, keyring } = stack.use(await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY }));
   const member = stack.use(
     memberClient({
       daprPort: config.DAPR_HTTP_PORT,
@@ -29,7 +29,8 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   onShutdown(() => health.leave(config.LINGER_SECONDS));
   const before = hear({ stack, log, orm, system, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;
-  const idempotency = new Idempotency(config.MASTER_KEY);
+  const root = await keyring.root(orm.em.fork());
+  const idempotency = new Idempotency(root);
   stack.use(idempotency.forgetting(orm.em.fork(), log));
   const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, idempotency, before });
   const server = stack.use(await listen(api, { port: config.PORT, host: config.HOST }));

@@ -24,16 +24,16 @@ export interface Database extends AsyncDisposable {
  */
 export async function connect({
   url,
-  masterKey,
+  masterKeys,
   channel,
   maxConnections = 10,
 }: {
   url: string;
-  masterKey: Buffer;
+  masterKeys: readonly Buffer[];
   channel: string;
   maxConnections?: number;
 }): Promise<Database> {
-  const keyring = new Keyring(masterKey);
+  const keyring = new Keyring(masterKeys);
   const relay: RelayWakeUp = new RelayWakeUp(() => orm);
   const store = new EventStore({ system, channel, keyring, wakeRelay: () => relay.poke() });
   const orm = await database.connect({

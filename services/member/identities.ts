@@ -5,9 +5,9 @@ export type HashIdentity = (ci: string) => string;
 
 /**
  * A CI names a person in every Korean service, and there are few enough of them to try all: a plain hash would hide nothing.
- * @param masterKey the key for this is derived from it
+ * @param root the system's own secret: the key for this is derived from it
  */
-export function identityHasher(masterKey: Buffer): HashIdentity {
-  const key = Buffer.from(hkdfSync('sha256', masterKey, '', 'identity of a member', 32));
+export function identityHasher(root: Buffer): HashIdentity {
+  const key = Buffer.from(hkdfSync('sha256', root, '', 'identity of a member', 32));
   return (ci) => createHmac('sha256', key).update(ci).digest('hex');
 }

@@ -11,9 +11,9 @@ const WINDOW = "interval '15 minutes'";
 export class LogInLimits {
   readonly #key: Buffer;
 
-  /** @param masterKey the key for this is derived from it */
-  constructor(masterKey: Buffer) {
-    this.#key = Buffer.from(hkdfSync('sha256', masterKey, '', 'log-in attempts', 32));
+  /** @param root the system's own secret: the key for this is derived from it */
+  constructor(root: Buffer) {
+    this.#key = Buffer.from(hkdfSync('sha256', root, '', 'log-in attempts', 32));
   }
 
   /**

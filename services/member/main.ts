@@ -14,13 +14,14 @@ import { system } from './system.ts';
 await run(system.name, async ({ stack, onShutdown, log }) => {
   const config = readConfig(settings);
   const { orm, keyring } = stack.use(
-    await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: system.name }),
+    await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, channel: system.name }),
   );
   const sidecar = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
   stack.use(new SidecarReports({ orm, appId: system.name, ...sidecar }).start());
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.leave(config.LINGER_SECONDS));
-  const idempotency = new Idempotency(config.MASTER_KEY);
+  const root = await keyring.root(orm.em.fork());
+  const idempotency = new Idempotency(root);
   stack.use(idempotency.forgetting(orm.em.fork(), log));
   const api = memberApi({
     orm,
@@ -31,8 +32,8 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
     trustProxy: config.TRUST_PROXY,
     operatorToken: config.OPERATOR_TOKEN,
     readerTokens: config.READER_TOKENS,
-    limits: new LogInLimits(config.MASTER_KEY),
-    hashIdentity: identityHasher(config.MASTER_KEY),
+    limits: new LogInLimits(root),
+    hashIdentity: identityHasher(root),
     provider: portOneIdentityProvider({ url: config.IDENTITY_PROVIDER_URL, secret: config.IDENTITY_PROVIDER_SECRET }),
   });
   stack.use(await listen(api, { port: config.PORT, host: config.HOST }));

@@ -11,7 +11,7 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
   const config = readConfig(workerSettings);
   const { orm, keyring } = stack.use(
     // Few, since there are many workers and brokers hand over one delivery at a time or few.
-    await connect({ url: config.DATABASE_URL, masterKey: config.MASTER_KEY, channel: name, maxConnections: 4 }),
+    await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, channel: name, maxConnections: 4 }),
   );
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.leave(config.LINGER_SECONDS));

@@ -102,7 +102,7 @@ export async function openLab(): Promise<Lab> {
   const database = await createTestDatabase('lab');
   await database.sql(`create table lamp (id uuid primary key, place text not null, lit boolean not null, version int not null default 1, spare_id uuid references lamp);
     grant select, insert, update, delete on lamp to lab_app`);
-  const keyring = new Keyring(Buffer.alloc(32, 7));
+  const keyring = new Keyring([Buffer.alloc(32, 7)]);
   let wakeUps = 0;
   const store = new EventStore({ system: lamps, channel: 'lab', keyring, wakeRelay: () => void wakeUps++ });
   const orm = await connect({ url: database.urls.app, entities: [Lamp, Canary], subscribers: [store] });

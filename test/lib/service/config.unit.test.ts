@@ -29,8 +29,15 @@ function errorOf(env: NodeJS.ProcessEnv): string {
 test('settings are read with their types, and defaults stand in for what is not set or empty', () => {
   const config = readConfig(settings, { ...good, PORT: '' });
   expect(config.PORT).toBe(8080);
-  expect(config.MASTER_KEY).toEqual(Buffer.alloc(32, 1));
+  expect(config.MASTER_KEY).toEqual([Buffer.alloc(32, 1)]);
   expect(config.COLOUR).toBe('red');
+});
+
+test('a master key may come with the one that it follows', () => {
+  const two = [1, 2].map((byte) => Buffer.alloc(32, byte));
+  const config = readConfig(settings, { ...good, MASTER_KEY: two.map((key) => key.toString('base64')).join(',') });
+  expect(config.MASTER_KEY).toEqual(two);
+  expect(errorOf({ ...good, MASTER_KEY: `${good.MASTER_KEY},` })).toContain('MASTER_KEY is wrong');
 });
 
 test('every bad variable is reported at once, each with what it is for', () => {

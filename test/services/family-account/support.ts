@@ -77,7 +77,7 @@ export interface FamilyAccountSystem extends AsyncDisposable {
 /** A family-account system on a database of its own. */
 export async function openFamilyAccountSystem(): Promise<FamilyAccountSystem> {
   const database = await createTestDatabase('family_account');
-  const { orm, keyring } = await connect({ url: database.urls.app, masterKey: Buffer.alloc(32, 7) });
+  const { orm, keyring } = await connect({ url: database.urls.app, masterKeys: [Buffer.alloc(32, 7)] });
   const member = new TestMemberSystem();
   const em = () => orm.em.fork();
   const inviteBy = async (familyAccountId: string, by: string) => (await invite(em(), { familyAccountId, by })).code;

@@ -35,7 +35,7 @@ export interface MemberSystem extends AsyncDisposable {
 /** A member system on a database of its own. */
 export async function openMemberSystem(): Promise<MemberSystem> {
   const database = await createTestDatabase('member');
-  const { orm, keyring } = await connect({ url: database.urls.app, masterKey, channel: 'test' });
+  const { orm, keyring } = await connect({ url: database.urls.app, masterKeys: [masterKey], channel: 'test' });
   const em = () => orm.em.fork();
   return {
     database,
