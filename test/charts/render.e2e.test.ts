@@ -167,6 +167,30 @@ describe('What is switched on is there, and else is not:', () => {
     );
   });
 
+  test('an Ingress for each API, which leads to its Service', async () => {
+    for (const [chart, port] of [
+      ['member', 80],
+      ['family-account', 80],
+    ] as const) {
+      expect(ofKind(await render(helm, chart), 'Ingress')).toEqual([]);
+      const values = `ingress: { enabled: true, className: nginx, hosts: [{ host: a.example.com }, { host: b.example.com, paths: [{ path: /v1 }] }], tls: [{ secretName: x, hosts: [a.example.com] }] }`;
+      const manifests = await render(helm, chart, values);
+      const backend = { service: { name: chart, port: { name: 'http' } } };
+      expect(ofKind(manifests, 'Ingress').map(({ spec }) => spec)).toEqual([
+        {
+          ingressClassName: 'nginx',
+          tls: [{ secretName: 'x', hosts: ['a.example.com'] }],
+          rules: [
+            { host: 'a.example.com', http: { paths: [{ path: '/', pathType: 'Prefix', backend }] } },
+            { host: 'b.example.com', http: { paths: [{ path: '/v1', pathType: 'Prefix', backend }] } },
+          ],
+        },
+      ]);
+      const [service] = ofKind(manifests, 'Service');
+      expect(service).toMatchObject({ metadata: { name: chart }, spec: { ports: [{ name: 'http', port }] } });
+    }
+  });
+
   test('a worker that is switched off is gone, and its topics stay open to it', async () => {
     const manifests = await render(helm, 'workers', 'workers: { device-login-recorder: { enabled: false } }');
     expect(ofKind(manifests, 'Deployment').map(({ metadata }) => metadata.name)).not.toContain('device-login-recorder');
@@ -199,6 +223,7 @@ describe('Refused, with a sentence:', () => {
     ['workers', 'workers: { no-such-worker: {} }', 'no-such-worker'],
     ['workers', 'workers: { publish-recorder: { replica: 3 } }', 'replica'],
     ['member', 'replicas: 3', 'replicas'],
+    ['family-account', 'ingress: { enabled: true }', 'ingress.hosts is empty'],
     ['member', 'api: { replicas: many }', 'replicas'],
   ])('%s with %s', async (chart, values, sentence) => {
     await expect(render(helm, chart, values)).rejects.toThrow(sentence);

@@ -66,6 +66,9 @@ describe.each(charts)('what the chart %s makes is accepted under "restricted", w
   const values: [string, string][] = [
     ...['jetstream', 'redis', 'rabbitmq', 'kafka'].map((kind): [string, string] => [kind, `broker: { kind: ${kind} }`]),
     ['everything at once', everything(workload)],
+    ...(workload === 'api'
+      ? [['an Ingress', 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }'] as [string, string]]
+      : []),
     ['autoscaling', `${workload}: { autoscaling: { enabled: true } }`],
     ['KEDA', `${workload}: { keda: { enabled: true } }`],
     ['Kafka without credentials', 'broker: { kind: kafka, kafka: { authType: none, tls: false } }'],
