@@ -1,6 +1,6 @@
 import { defineEntity, p } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { EVERYBODY, type System, topicOf } from './cloud-event.ts';
+import { type System, topicOf } from './cloud-event.ts';
 import { type DomainEvent, raise } from './domain-event.ts';
 import { findJourney, type Journey, type KeptDelivery, type Message } from './journal.ts';
 import type { Keyring } from './keyring.ts';
@@ -79,7 +79,8 @@ const LATEST = 'select id from eventing.event_store where aggregate_id = ? order
 
 function hopsOf(journey: Journey, system: System, broadcaster: string): Hop[] {
   const [internal, external] = [topicOf(system, 'internal'), topicOf(system, 'external')];
-  const sent = (topic: string) => journey.messages.find((it) => it.topic === topic && it.target === EVERYBODY);
+  // The first one, oldest first: it may have been published again since.
+  const sent = (topic: string) => journey.messages.find((it) => it.topic === topic);
   const [said, broadcast] = [sent(internal), sent(external)];
   const kept = keptBy(journey, broadcaster);
   const somebody = said?.publishedAt ?? kept?.receivedAt ?? broadcast?.createdAt ?? null;
@@ -95,11 +96,11 @@ function hopsOf(journey: Journey, system: System, broadcaster: string): Hop[] {
 }
 
 function relay(message: Message | undefined, topic: string): Hop {
-  const { attempts = 0, lastError, relayedAt, publishedAt } = message ?? {};
+  const { attempts = 0, lastError, relayedAt = null } = message ?? {};
   const trouble = lastError
     ? `it was tried ${attempts} times: ${lastError}`
     : 'it waits in the outbox: no relay runs, or nothing can be published, and then its log says why';
-  return { name: `relay to ${topic}`, at: relayedAt ?? publishedAt ?? null, trouble };
+  return { name: `relay to ${topic}`, at: relayedAt, trouble };
 }
 
 function recorder(message: Message | undefined, topic: string): Hop {

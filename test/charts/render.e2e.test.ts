@@ -289,6 +289,14 @@ test('sidecars never restart by themselves when a resource changes: its pods are
     ofKind(manifests, 'Deployment')[0]!.spec.template.metadata.annotations['checksum/dapr'];
   expect(checksum(before)).toMatch(/^[0-9a-f]{64}$/);
   expect(checksum(after)).not.toBe(checksum(before));
+  // Their Subscriptions as well: those of another broker say more.
+  const perWorker = async (values: string) =>
+    new Set(
+      ofKind(await render(helm, 'workers', values), 'Deployment').map(
+        ({ spec }) => spec.template.metadata.annotations['checksum/dapr'],
+      ),
+    );
+  expect((await perWorker('{}')).size).toBe(5);
 });
 
 test('no credential is a value: all come from Secrets that exist', async () => {

@@ -1,6 +1,7 @@
 {{/*
 One app with its sidecar and, if it has an outbox of its own to empty, its relay.
-Takes: root, app, args (the program), env (YAML), workload (replicas, resources and so on), relay (whether it has one).
+Takes: root, app, args (the program), env (YAML), workload (replicas, resources and so on), relay (whether it has one), topics (whose
+Subscriptions are not in dapr.yaml).
 */}}
 {{- define "common.deployment" -}}
 {{- include "common.refuse" . -}}
@@ -38,7 +39,11 @@ spec:
       annotations:
         {{- include "common.daprAnnotations" . | nindent 8 }}
         # Sidecars read these at their start only.
-        checksum/dapr: {{ include (print $root.Template.BasePath "/dapr.yaml") $root | sha256sum }}
+        {{- $read := include (print $root.Template.BasePath "/dapr.yaml") $root }}
+        {{- range .topics }}
+        {{- $read = print $read (include "common.subscription" (dict "root" $root "app" $.app "topic" .)) }}
+        {{- end }}
+        checksum/dapr: {{ $read | sha256sum }}
         {{- with $workload.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

@@ -104,6 +104,8 @@ test('a broadcaster that has it and fails is named, with its error', async () =>
   const id = await send();
   const event = await message('lamp-internal');
   await hears({ ...says, handle: async () => Promise.reject(new Error('no room')) }, event);
+  // It has come as far as the broadcaster, so the topic is well.
+  expect(await way(id)).toMatchObject({ at: 'recorder of lamp-internal' });
   await comesBack('lamp-internal');
   expect(await way(id)).toMatchObject({
     at: 'external-broadcaster',
@@ -133,6 +135,13 @@ test('canaries are facts of one aggregate, in order, whoever sends them at the s
   expect(lab.wakeUps()).toBe(3);
 });
 
+test('a canary changes the row that it is about', async () => {
+  const sentAt = async () => (await lab.database.sql<{ at: Date }>('select sent_at as at from eventing.canary'))[0]!.at;
+  const before = await sentAt();
+  await send();
+  expect((await sentAt()).getTime()).toBeGreaterThan(before.getTime());
+});
+
 test('what is no canary is not followed', async () => {
   const lamp = await lab.install();
   const [fact] = await lab.factsOf(lamp);
@@ -154,6 +163,7 @@ test('another system’s canary has come once the consumer here has handled it',
       { keyring: lab.keyring, consumer: 'canary', topic: 'lamp-external', eventId },
       'house',
     );
+  await hears({ ...consumer, name: 'somebody-else' }, await message('lamp-internal'));
   expect(await here()).toMatchObject({
     name: 'house',
     at: null,

@@ -30,11 +30,11 @@ const METADATA = {
 };
 
 /** Stands in for daprd where it says what it has loaded. */
-async function daprd(said: () => object = () => METADATA) {
+async function daprd(said: () => object = () => METADATA, status = 200) {
   const server = createServer(({ url, headers }, response) => {
     if (headers['dapr-api-token'] !== 'token') return response.writeHead(401).end('invalid api token');
     if (url !== '/v1.0/metadata') return response.writeHead(404).end();
-    return response.end(JSON.stringify(said()));
+    return response.writeHead(status).end(JSON.stringify(said()));
   }).listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
   const { port } = server.address() as AddressInfo;
@@ -90,6 +90,12 @@ test('a sidecar that does not answer, or not us, is asked again, and nothing is 
   await using sidecar = await daprd();
   {
     await using _ = reports(sidecar.port, 'another-token').start();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(await subscribers()).toEqual([]);
+  }
+  {
+    await using broken = await daprd(() => ({ errorCode: 'ERR' }), 500);
+    await using _ = reports(broken.port).start();
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(await subscribers()).toEqual([]);
   }
