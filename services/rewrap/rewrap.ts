@@ -8,7 +8,7 @@ import type { Keyring } from '#eventing/keyring';
  */
 export async function rewrapAll(
   orm: MikroORM,
-  keyring: Keyring,
+  keyring: Pick<Keyring, 'rewrap'>,
   tell: (rewrapped: number) => void = () => undefined,
 ): Promise<number> {
   let all = 0;

@@ -103,6 +103,7 @@ test('a relay’s own words are passed on', async () => {
 test('a broadcaster that has it and fails is named, with its error', async () => {
   const id = await send();
   const event = await message('lamp-internal');
+  await relayed();
   await hears({ ...says, handle: async () => Promise.reject(new Error('no room')) }, event);
   // It has come as far as the broadcaster, so the topic is well.
   expect(await way(id)).toMatchObject({ at: 'recorder of lamp-internal' });
