@@ -31,14 +31,16 @@ export class Keyring {
 
   /**
    * The system's own secret, 32 bytes, from which others are derived that have to stay when the master key changes. It is made when it is
-   * asked for first, at random; where there are keys already, what was derived before was derived from the master key, which it is then.
+   * asked for first, at random; where there are keys already, what was derived before was derived from the master key that opens them, which
+   * it is then.
    */
   async root(em: EntityManager): Promise<Buffer> {
     const load = async () => (await this.#load(em, [ROOT_ID])).get(ROOT_ID);
     const known = await load();
     if (known) return known;
-    const wrap = (secret: Buffer) => this.#wrap(secret, ROOT_ID);
-    await execute(em, MAKE_ROOT, [ROOT_ID, wrap(this.#masters[0]!), wrap(randomBytes(32))]);
+    const [oldest] = await execute<KeyRow>(em, OLDEST);
+    const before = oldest && this.#masters.find((it) => isOpenedBy(it, oldest.wrapped_key!, oldest.aggregate_id));
+    await execute(em, MAKE_ROOT, [ROOT_ID, this.#wrap(before ?? randomBytes(32), ROOT_ID)]);
     return (await load())!;
   }
 
@@ -161,9 +163,10 @@ const ROOT_ID = '00000000-0000-4000-8000-00000000100f';
 const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 const REWRAP_AT_ONCE = 500;
 
+const OLDEST = `
+select aggregate_id, wrapped_key from eventing.encryption_key where wrapped_key is not null order by aggregate_id limit 1`;
 const MAKE_ROOT = `
-insert into eventing.encryption_key (aggregate_id, wrapped_key)
-select ?::uuid, case when exists (select from eventing.encryption_key) then ?::bytea else ?::bytea end on conflict do nothing`;
+insert into eventing.encryption_key (aggregate_id, wrapped_key) values (?, ?) on conflict do nothing`;
 const REWRAP_PAGE = `
 select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id > ?::uuid order by aggregate_id limit ? for no key update`;
 const REWRAP = `
