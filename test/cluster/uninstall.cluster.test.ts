@@ -29,6 +29,10 @@ test('removing the charts leaves nothing of theirs, and what they were given; th
     cluster.shell.kubectl('--namespace', NAMESPACE, 'get', 'secrets', '--output=name', '--field-selector=type=Opaque');
   const given = await secrets();
   await cluster.shell.run(['helm', 'uninstall', ...charts, '--namespace', NAMESPACE, '--wait', '--timeout', '3m']);
+  // What Helm keeps of its tests, for their logs.
+  await cluster.shell.kubectl(
+    ...['--namespace', NAMESPACE, 'delete', 'pod', 'member-canary', 'family-account-canary', '--ignore-not-found'],
+  );
   // Pods take their time to end.
   await eventually(async () => expect(await ofCharts()).toEqual([]), { timeoutMs: 60_000 });
   expect(await secrets()).toBe(given);
