@@ -39,7 +39,7 @@ export function hear({ stack, log, orm, system, appId, topics, config }: HearOpt
     silenceMs,
     log,
   });
-  const ears = stack.use(new Hearing({ orm, appId, topics, sidecar, silenceMs, log }).start());
+  const ears = new Hearing({ orm, appId, topics, sidecar, silenceMs, log }).start();
   const repaired = Object.entries(topics).flatMap(
     ([topic, { source, consumers, publisher }]): [string, RepairedTopic][] => {
       if (!consumers) return [];
@@ -49,7 +49,9 @@ export function hear({ stack, log, orm, system, appId, topics, config }: HearOpt
     },
   );
   const afterMs = config.REPAIR_AFTER_SECONDS * 1000;
-  stack.use(new Repair({ orm, appId, topics: Object.fromEntries(repaired), afterMs, log }).start());
+  const repair = new Repair({ orm, appId, topics: Object.fromEntries(repaired), afterMs, log }).start();
+  // At once: either may be waiting for a neighbour that does not answer, and shutting down has its time.
+  stack.defer(async () => void (await Promise.all([ears, repair].map((it) => it[Symbol.asyncDispose]()))));
   return daprSubscriptions({
     appId,
     appToken: config.APP_API_TOKEN,
