@@ -93,24 +93,6 @@ test('three replicas of everything, and back, under load', async () => {
   }
 }, 900_000);
 
-test('native sidecars, which end after their apps: every app is replaced under load', async () => {
-  try {
-    for (const chart of charts) await upgrade(chart, 'dapr.nativeSidecar=true');
-    for (const app of deployments) {
-      const [pod] = await podsOf(app);
-      expect(await kubectl('get', 'pod', pod!, '--output=jsonpath={.spec.initContainers[*].name}')).toContain('daprd');
-    }
-    await nobodyNotices(async () => {
-      for (const app of deployments) {
-        await kubectl('rollout', 'restart', `deployment/${app}`);
-        await settled([app]);
-      }
-    });
-  } finally {
-    for (const chart of charts) await upgrade(chart, 'dapr.nativeSidecar=false');
-  }
-}, 900_000);
-
 test('an upgrade, and the way back, under load', async () => {
   await nobodyNotices(async () => {
     for (const chart of charts) await upgrade(chart, 'commonLabels.revision=next');
