@@ -7,7 +7,11 @@ import { settings as doctor } from '../services/doctor/settings.ts';
 import { routes as familyAccountRoutes } from '../services/family-account/http/routes.ts';
 import { settings as familyAccount } from '../services/family-account/settings.ts';
 import { routes as memberRoutes } from '../services/member/http/routes.ts';
-import { settings as member, workerSettings as worker } from '../services/member/settings.ts';
+import {
+  settings as member,
+  restoreSettings as restore,
+  workerSettings as worker,
+} from '../services/member/settings.ts';
 import { settings as relay } from '../services/relay/settings.ts';
 import { settings as rewrap } from '../services/rewrap/settings.ts';
 import { settings as streams } from '../services/streams/settings.ts';
@@ -36,6 +40,8 @@ function parts(): Record<string, string> {
     'the command that creates streams (`node services/streams/main.ts TOPIC...`)': streams,
     'the command that sends canaries (`node services/canary/main.ts SYSTEM...`)': canary,
     'the command that wraps all keys with the first master key (`node services/rewrap/main.ts`)': rewrap,
+    'the command that puts a restored database right (`node services/member/restore.ts`, `node services/family-account/restore.ts`)':
+      restore,
     'the command that looks for what keeps events from being heard (`node services/doctor/main.ts APP...`)': doctor,
   };
   return {

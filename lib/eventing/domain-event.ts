@@ -22,6 +22,7 @@ export interface EventDefinition<A extends z.ZodRawShape = z.ZodRawShape> {
 export interface EventConstructor<D extends EventDefinition> {
   readonly type: D['type'];
   readonly attributes: D['attributes'];
+  readonly erases: boolean;
   /**
    * @param aggregateId the aggregate that the fact is about
    * @param attributes the attributes that changed, with their new values
@@ -48,7 +49,7 @@ export function defineEvents<const D extends Record<string, EventDefinition>>(
       reason,
       erases,
     });
-    return [name, Object.assign(construct, { type, attributes })];
+    return [name, Object.assign(construct, { type, attributes, erases })];
   });
   return Object.fromEntries(constructors);
 }

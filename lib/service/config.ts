@@ -79,6 +79,9 @@ export function url(...schemes: string[]): z.ZodType<string, string> {
   return z.string().refine((value) => schemes.includes(URL.parse(value)?.protocol.slice(0, -1) ?? ''), message);
 }
 
+/** `true` or `false`. */
+export const flag: z.ZodType<boolean, string> = z.enum(['true', 'false']).transform((value) => value === 'true');
+
 /** A credential that travels in a header: long enough not to be guessed, and nothing a header cannot carry. */
 export const token: z.ZodType<string, string> = z
   .string()
@@ -156,6 +159,11 @@ export const common = {
     secret: true,
   },
   OPERATOR_TOKEN: { schema: token, doc: 'bearer credential of operators', secret: true },
+  NATS_URL: {
+    schema: url('nats', 'tls'),
+    doc: 'NATS, as `nats://token@host:port` or `nats://user:password@host:port`, by a user who may manage streams',
+    secret: true,
+  },
 } as const satisfies Settings;
 
 /** Settings of every process that hears topics, beside those of its own. */
@@ -166,4 +174,17 @@ export const hearing = {
   BROKER_ADDRESS: common.BROKER_ADDRESS,
   SILENCE_SECONDS: common.SILENCE_SECONDS,
   REPAIR_AFTER_SECONDS: common.REPAIR_AFTER_SECONDS,
+} as const satisfies Settings;
+
+/** Settings of the commands that put a system right whose database was restored to an earlier time. */
+export const restoring = {
+  DATABASE_URL: common.DATABASE_URL,
+  MASTER_KEY: common.MASTER_KEY,
+  NATS_URL: common.NATS_URL,
+  ACCEPT_GAP: {
+    schema: flag,
+    doc: 'whether to go on although the topic does not reach back to the moment that the database was restored to',
+    default: 'false',
+  },
+  LOG_LEVEL: common.LOG_LEVEL,
 } as const satisfies Settings;

@@ -23,7 +23,11 @@ export interface Neighbourhood {
 export const externalBroadcaster: Consumer = broadcaster(system, 'external-broadcaster');
 
 /** After these a member may be verified no more. */
-const DOUBTFUL: readonly MemberEventType[] = ['member.identity-verification-released', 'member.withdrawn'];
+const DOUBTFUL: readonly MemberEventType[] = [
+  'member.identity-verification-released',
+  'member.withdrawn',
+  'member.restored',
+];
 const MEMBERSHIP = { name: 'membership', order: 'ordered', types: DOUBTFUL } as const;
 
 /** So that it can be seen that a canary of the member system has come as far as here. */

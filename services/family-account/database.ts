@@ -17,13 +17,24 @@ export interface Database extends AsyncDisposable {
   readonly keyring: Keyring;
 }
 
-/** The family-account system's database, where what family accounts raise is stored as facts. */
-export async function connect({ url, masterKeys }: { url: string; masterKeys: readonly Buffer[] }): Promise<Database> {
+/**
+ * The family-account system's database, where what family accounts raise is stored as facts.
+ * @param channel the program that writes, as facts name it
+ */
+export async function connect({
+  url,
+  masterKeys,
+  channel = system.name,
+}: {
+  url: string;
+  masterKeys: readonly Buffer[];
+  channel?: string;
+}): Promise<Database> {
   const keyring = new Keyring(masterKeys);
   const relay: RelayWakeUp = new RelayWakeUp(() => orm);
-  const store = new EventStore({ system, channel: system.name, keyring, wakeRelay: () => relay.poke() });
+  const store = new EventStore({ system, channel, keyring, wakeRelay: () => relay.poke() });
   const entities = [FamilyAccount, Membership, Invitation, Canary];
-  const orm = await database.connect({ url, name: system.name, entities, subscribers: [store] });
+  const orm = await database.connect({ url, name: channel, entities, subscribers: [store] });
   return { orm, keyring, [Symbol.asyncDispose]: () => orm.close(true) };
 }
 

@@ -35,6 +35,8 @@ export const events = defineEvents('family-account', {
     attributes: z.strictObject({ status: z.literal('CLOSED') }),
     erases: true,
   },
+  // What is known of the account is that of an earlier time again, as far as its facts did not say more: ask for the newest state.
+  restored: { type: 'family-account.restored', attributes: z.strictObject({}) },
   // About nobody: sent to see how far facts come.
   canarySent: { type: 'family-account.canary-sent', attributes: z.strictObject({}) },
 });

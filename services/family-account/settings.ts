@@ -1,7 +1,12 @@
 import { z } from 'zod';
-import { common, hearing, type Settings, token } from '#service/config';
+import { common, hearing, restoring, type Settings, token } from '#service/config';
 
 const { PORT, HOST, LINGER_SECONDS, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+
+const masterKey = {
+  ...MASTER_KEY,
+  doc: "base64 of 32 random bytes; wraps the keys that accounts' values are encrypted with",
+};
 
 /** The environment of the family-account service. */
 export const settings = {
@@ -11,10 +16,7 @@ export const settings = {
   DATABASE_URL,
   ...hearing,
   LOG_LEVEL,
-  MASTER_KEY: {
-    ...MASTER_KEY,
-    doc: "base64 of 32 random bytes; wraps the keys that accounts' values are encrypted with",
-  },
+  MASTER_KEY: masterKey,
   OPERATOR_TOKEN,
   MEMBER_APP_ID: {
     schema: z.string().regex(/^[\w-]{1,64}$/, 'not an app-id'),
@@ -30,3 +32,6 @@ export const settings = {
 
 /** The environment of the migrations, which run as the database's owner. */
 export const migrationSettings = { DATABASE_URL } as const satisfies Settings;
+
+/** The environment of the command that is run after the database was restored to an earlier time: of the role `_app`. */
+export const restoreSettings = { ...restoring, MASTER_KEY: masterKey } as const satisfies Settings;

@@ -11,6 +11,7 @@ import { Member } from './domain/member.ts';
 import { Session } from './domain/session.ts';
 import { Member0001Create } from './migrations/0001-create-member.ts';
 import { Member0002AddLogInAttempts } from './migrations/0002-add-log-in-attempts.ts';
+import { Member0003AddRestored } from './migrations/0003-add-restored.ts';
 import { system } from './system.ts';
 
 export interface Database extends AsyncDisposable {
@@ -55,6 +56,7 @@ export async function migrate(ownerUrl: string, print?: (line: string) => void):
     ...eventingMigrations({ roles: 'member' }),
     { name: 'Member0001Create', class: Member0001Create },
     { name: 'Member0002AddLogInAttempts', class: Member0002AddLogInAttempts },
+    { name: 'Member0003AddRestored', class: Member0003AddRestored },
     ...idempotencyMigrations({ roles: 'member' }),
   ];
   await database.migrate({ url: ownerUrl, migrations, print });

@@ -38,7 +38,15 @@ export const events = defineEvents('member', {
     type: 'member.logged-out',
     attributes: z.strictObject({
       sessionNumber,
-      logoutReason: z.enum(['SELF', 'OTHER_DEVICE', 'OTHER_MEMBER_ON_DEVICE', 'WITHDRAWN', 'PASSWORD_CHANGED']),
+      logoutReason: z.enum([
+        'SELF',
+        'OTHER_DEVICE',
+        'OTHER_MEMBER_ON_DEVICE',
+        'WITHDRAWN',
+        'PASSWORD_CHANGED',
+        // The database was restored to before the log-in: nobody knows its token any more.
+        'RESTORED',
+      ]),
     }),
   },
   // The last fact of a member: with it the key of all its values is destroyed.
@@ -47,6 +55,8 @@ export const events = defineEvents('member', {
     attributes: z.strictObject({ status: z.literal('WITHDRAWN') }),
     erases: true,
   },
+  // What is known of the member is that of an earlier time again, as far as its facts did not say more: ask for the newest state.
+  restored: { type: 'member.restored', attributes: z.strictObject({}) },
   // About nobody: sent to see how far facts come.
   canarySent: { type: 'member.canary-sent', attributes: z.strictObject({}) },
 });

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { common, hearing, type Settings, token, url } from '#service/config';
+import { common, flag, hearing, restoring, type Settings, token, url } from '#service/config';
 
 const {
   PORT,
@@ -39,7 +39,7 @@ export const settings = {
   MASTER_KEY,
   OPERATOR_TOKEN,
   TRUST_PROXY: {
-    schema: z.enum(['true', 'false']).transform((value) => value === 'true'),
+    schema: flag,
     doc: "whether a caller's address is the last one in X-Forwarded-For: only behind a proxy that sets it, and always there, since to the limits of wrong passwords all who come through it are one address else",
     default: 'false',
   },
@@ -70,6 +70,9 @@ export const workerSettings = {
 
 /** The environment of the migrations, which run as the database's owner. */
 export const migrationSettings = { DATABASE_URL } as const satisfies Settings;
+
+/** The environment of the command that is run after the database was restored to an earlier time: of the role `_app`. */
+export const restoreSettings = restoring;
 
 /** The environment of the sandbox that stands in for the identity provider on a laptop. */
 export const sandboxSettings = { PORT, HOST, IDENTITY_PROVIDER_SECRET } as const satisfies Settings;

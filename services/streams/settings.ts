@@ -1,14 +1,10 @@
-import { common, integer, type Settings, url } from '#service/config';
+import { common, integer, type Settings } from '#service/config';
 
-const { LOG_LEVEL } = common;
+const { NATS_URL, LOG_LEVEL } = common;
 
 /** The environment of the command that creates JetStream's streams. */
 export const settings = {
-  NATS_URL: {
-    schema: url('nats', 'tls'),
-    doc: 'NATS, as `nats://token@host:port` or `nats://user:password@host:port`, by a user who may manage streams',
-    secret: true,
-  },
+  NATS_URL,
   STREAM_REPLICAS: {
     schema: integer({ min: 1, max: 5 }),
     doc: 'on how many servers each message lies: 3 survive the loss of one',

@@ -1,5 +1,6 @@
 import { DiscardPolicy, jetstreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream';
-import { connect, nanos } from '@nats-io/transport-node';
+import { nanos } from '@nats-io/transport-node';
+import { connectNats } from '#service/jetstream';
 
 export interface StreamLimits {
   /** On how many servers of a cluster each message lies; 3 survive the loss of one. */
@@ -26,7 +27,7 @@ export async function ensureStreams(
   topics: readonly string[],
   { replicas, maxBytes, maxAgeHours }: StreamLimits,
 ): Promise<string[]> {
-  const connection = await connect({ ...address(url), reconnect: false, timeout: 2_000 });
+  const connection = await connectNats(url);
   try {
     const { streams } = await jetstreamManager(connection);
     const existing = new Set<string>();
@@ -48,15 +49,4 @@ export async function ensureStreams(
   } finally {
     await connection.close();
   }
-}
-
-/** Servers and credentials of a URL as Dapr's component takes it: `nats://token@host`, `nats://user:password@host`, `tls://...`. */
-function address(url: string) {
-  const [first, ...others] = url.split(',').map((each) => new URL(each));
-  const { username, password, protocol } = first!;
-  const credentials = password
-    ? { user: decodeURIComponent(username), pass: decodeURIComponent(password) }
-    : { token: decodeURIComponent(username) || undefined };
-  const tls = protocol === 'tls:' ? { tls: {} } : {};
-  return { servers: [first!, ...others].map(({ host }) => host), ...credentials, ...tls };
 }

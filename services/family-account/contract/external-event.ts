@@ -11,6 +11,7 @@ export const familyAccountEventTypes = {
   'family-account.member-withdrawn': ['memberId'],
   'family-account.owner-changed': ['ownerId'],
   'family-account.closed': ['status'],
+  'family-account.restored': [],
   'family-account.canary-sent': [],
 } as const satisfies Record<string, readonly string[]>;
 

@@ -40,6 +40,19 @@ export class FamilyAccount extends schema.class {
     return { account, membership: begin(account, [], { id: membershipId, memberId: ownerId }, at) };
   }
 
+  /** One whose opening the database has lost, and with it the key of all that it said: nobody knows who belonged to it, so it is closed. */
+  static lost(id: string, at: Date): FamilyAccount {
+    const account = Object.assign(new FamilyAccount(), { id, openedAt: at } as const);
+    close(account, at);
+    return account;
+  }
+
+  /** Is again what facts say that it has become before the database was restored: they are there, so it states none. */
+  recall(change: 'closed' | { ownerId: string }, at: Date): void {
+    if (change === 'closed') Object.assign(this, CLOSED, { closedAt: at });
+    else Object.assign(this, change);
+  }
+
   /**
    * @param open invitations that are neither used nor expired
    * @throws DomainError `family-account-full`, `too-many-invitations`
@@ -142,8 +155,10 @@ function begin(
   return Membership.begin({ id, familyAccountId: account.id, memberId, position, joinedAt: at });
 }
 
+const CLOSED = { status: 'CLOSED', name: null, ownerId: null } as const;
+
 function close(account: FamilyAccount, at: Date): void {
-  Object.assign(account, { status: 'CLOSED', closedAt: at, name: null, ownerId: null });
+  Object.assign(account, CLOSED, { closedAt: at });
   raise(account, events.closed(account.id, { status: 'CLOSED' }));
 }
 

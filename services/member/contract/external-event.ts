@@ -13,6 +13,7 @@ export const memberEventTypes = {
   'member.logged-in': ['deviceId', 'deviceName', 'deviceOs', 'ip', 'sessionNumber', 'userAgent'],
   'member.logged-out': ['logoutReason', 'sessionNumber'],
   'member.withdrawn': ['status'],
+  'member.restored': [],
   'member.canary-sent': [],
 } as const satisfies Record<string, readonly string[]>;
 

@@ -35,6 +35,17 @@ export class Member extends schema.class {
     return member;
   }
 
+  /**
+   * One whose registration the database has lost, and with it its password and the key of all that it said: nobody can ever be it again, so it
+   * has withdrawn.
+   */
+  static lost(id: string, at: Date): Member {
+    const member = new Member();
+    Object.assign(member, { id, status: 'WITHDRAWN', registeredAt: at, withdrawnAt: at });
+    raise(member, events.withdrawn(id, { status: 'WITHDRAWN' }));
+    return member;
+  }
+
   get isVerified(): boolean {
     return this.identityHash != null;
   }
@@ -119,9 +130,15 @@ export class Member extends schema.class {
   withdraw(live: readonly Session[], at: Date): void {
     if (this.status === 'WITHDRAWN') return;
     for (const session of live) this.logOut(session, 'WITHDRAWN', at);
-    forgetIdentity(this);
-    Object.assign(this, { status: 'WITHDRAWN', withdrawnAt: at, email: null, name: null, passwordHash: null });
+    erase(this, at);
     raise(this, events.withdrawn(this.id, { status: 'WITHDRAWN' }));
+  }
+
+  /** Is again what facts say that it has become before the database was restored: they are there, so it states none. */
+  recall(change: 'released' | 'withdrawn' | { email?: string | undefined; name?: string | undefined }, at: Date): void {
+    if (change === 'released') forgetIdentity(this);
+    else if (change === 'withdrawn') erase(this, at);
+    else Object.assign(this, change);
   }
 
   /** @throws DomainError `member-withdrawn` */
@@ -131,8 +148,13 @@ export class Member extends schema.class {
 }
 schema.setClass(Member);
 
-// Not a private method: the ORM builds the entities it loads without the constructor that would give them one.
+// Not private methods: the ORM builds the entities it loads without the constructor that would give them one.
 function forgetIdentity(member: Member): void {
   member.identityHash = null;
   member.identityVerifiedAt = null;
+}
+
+function erase(member: Member, at: Date): void {
+  forgetIdentity(member);
+  Object.assign(member, { status: 'WITHDRAWN', withdrawnAt: at, email: null, name: null, passwordHash: null });
 }

@@ -22,9 +22,14 @@ async function withdrawWhenSettled(tx: EntityManager, memberId: string, at: Date
   if ((await devicesOf(tx, memberId)).some((device) => !settled.has(device))) return false;
   member.withdraw(await findLiveSessions(tx, memberId), at);
   await tx.flush();
+  await forgetLogIns(tx, memberId);
+  return true;
+}
+
+/** Which devices a member was logged in on, and when, is nobody's business once it has withdrawn. In `tx`'s transaction. */
+export async function forgetLogIns(tx: EntityManager, memberId: string): Promise<void> {
   await tx.nativeUpdate(Session, { memberId }, { deviceId: null, deviceName: null, deviceOs: null });
   await tx.nativeDelete(LoginRecord, { memberId });
-  return true;
 }
 
 /**

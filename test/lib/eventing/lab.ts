@@ -17,6 +17,7 @@ export const lampEvents = defineEvents('lamp', {
   installed: { type: 'lamp.installed', attributes: z.object({ place: z.string() }) },
   switchedOn: { type: 'lamp.switched-on', attributes: z.object({ lit: z.boolean() }) },
   inspected: { type: 'lamp.inspected', attributes: z.object({}) },
+  restored: { type: 'lamp.restored', attributes: z.strictObject({}) },
   canarySent: { type: 'lamp.canary-sent', attributes: z.strictObject({}) },
   removed: { type: 'lamp.removed', attributes: z.object({ place: z.string().nullable() }), erases: true },
 });

@@ -1,0 +1,61 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { v7 as uuid } from 'uuid';
+import type { Keyring } from '#eventing/keyring';
+import type { LostFact } from '#eventing/restore';
+import { FamilyAccount } from '../domain/family-account.ts';
+import { Invitation } from '../domain/invitation.ts';
+import { END_REASONS, type EndReason, Membership } from '../domain/membership.ts';
+import { events } from '../events.ts';
+import { findMembers } from './lock-family-account.ts';
+
+/**
+ * Does again to its account what a fact says that happened after the moment that the database was restored to. What a fact never says stays
+ * lost: the codes of invitations. In `em`'s transaction.
+ */
+export async function recallFact(em: EntityManager, keyring: Keyring, fact: LostFact, at = new Date()): Promise<void> {
+  const account = await em.findOne(FamilyAccount, fact.aggregateId);
+  if (!account) em.persist(FamilyAccount.lost(fact.aggregateId, at));
+  else if (account.status === 'OPEN') await apply(em, keyring, account, fact);
+}
+
+async function apply(em: EntityManager, keyring: Keyring, account: FamilyAccount, fact: LostFact): Promise<void> {
+  const at = new Date(fact.time);
+  const values = await keyring.reveal(em, fact, fact.data.attributes);
+  switch (fact.type) {
+    case events.memberJoined.type:
+      return join(em, account, events.memberJoined.attributes.parse(values), at);
+    case events.memberWithdrawn.type: {
+      const { memberId } = events.memberWithdrawn.attributes.parse(values);
+      const membership = (await findMembers(em, account.id)).find((it) => it.memberId === memberId);
+      membership?.end(await reasonOf(em, keyring, fact), at);
+      return;
+    }
+    case events.ownerChanged.type:
+      return account.recall(events.ownerChanged.attributes.parse(values), at);
+    case events.closed.type:
+      account.recall('closed', at);
+      await em.flush();
+      return keyring.destroy(em, [account.id]);
+  }
+}
+
+async function join(
+  em: EntityManager,
+  { id: familyAccountId }: FamilyAccount,
+  { memberId, invitationId }: { memberId: string; invitationId?: string | undefined },
+  joinedAt: Date,
+): Promise<void> {
+  // Belongs to an account still whose fact about that is gone for good: that one stands.
+  if (await em.findOne(Membership, { memberId, endedAt: null })) return;
+  const members = await findMembers(em, familyAccountId);
+  const position = 1 + Math.max(0, ...members.map((it) => it.position));
+  em.persist(Membership.begin({ id: uuid(), familyAccountId, memberId, position, joinedAt }));
+  const invitation = invitationId && (await em.findOne(Invitation, { id: invitationId, acceptedBy: null }));
+  if (invitation) invitation.use(memberId, joinedAt);
+}
+
+async function reasonOf(em: EntityManager, keyring: Keyring, fact: LostFact): Promise<EndReason> {
+  const { reason } = fact.data;
+  const said = reason === undefined ? undefined : (await keyring.reveal(em, fact, { '#reason': reason }))['#reason'];
+  return END_REASONS.find((it) => it === said) ?? 'LEFT';
+}
