@@ -1,0 +1,190 @@
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { Client } from 'pg';
+import { Api } from '../../local/api.ts';
+import type { Running } from '../../local/running.ts';
+import { secretsOf } from '../../local/secrets.ts';
+import { eventually } from '../support/eventually.ts';
+import { snapshot } from '../support/snapshot.ts';
+import { root, startStackWith, type TestStack } from '../support/stack.ts';
+import { invariants } from './invariants.ts';
+
+let stack: TestStack;
+let running: Running;
+beforeAll(async () => {
+  stack = await startStackWith({ env: { REPAIR_AFTER_SECONDS: '3', RESEND_AFTER_SECONDS: '8' } });
+  running = await stack.running();
+}, 130_000);
+afterAll(() => stack?.[Symbol.asyncDispose](), 60_000);
+
+const systems = [
+  { service: 'member', database: 'member', key: 'member' },
+  { service: 'family-account', database: 'family_account', key: 'familyAccount' },
+] as const;
+type System = (typeof systems)[number];
+
+test('both databases are restored to an earlier time: nobody is given a sequence twice, what has ended stays ended, and both systems agree', async () => {
+  const [anna, ben, dora] = [await verified('Anna'), await verified('Ben'), await verified('Dora')];
+  const account = await families(anna).post('/v1/family-accounts', { name: 'Home' });
+  await join(account.id, anna, ben);
+  await invariants(running);
+  await using backups = await backUp();
+
+  await member(anna).patch(`/v1/members/${anna.id}`, { name: 'Anna B' });
+  await join(account.id, anna, dora);
+  const late = await verified('Late');
+  const lates = await families(late).post('/v1/family-accounts', { name: 'Lost' });
+  await member(ben).delete(`/v1/members/${ben.id}/identity-verification`, { reason: 'his wish' });
+  await eventually(async () => expect(await membersOf(account.id, anna)).toEqual([anna.id, dora.id].sort()));
+  await member(dora).delete(`/v1/members/${dora.id}`);
+  await eventually(async () => expect(await membersOf(account.id, anna)).toEqual([anna.id]));
+  await invariants(running);
+  const heads = await headsOf([anna, ben, dora, late]);
+  expect(heads).toEqual([4, 4, 5, 3]);
+
+  await backups.restore();
+  const operator = new Api(running.memberUrl, running.memberOperatorToken);
+  const read = ({ id }: Person) => operator.get(`/v1/members/${id}`);
+  await eventually(async () => expect(await read(anna)).toMatchObject({ name: 'Anna B' }), { timeoutMs: 30_000 });
+  expect(await read(ben)).toMatchObject({ identityVerification: { status: 'NONE' } });
+  expect([await read(dora), await read(late)]).toEqual([dora, late].map(({ id }) => ({ id, status: 'WITHDRAWN' })));
+  expect((await families(anna).get('/v1/family-accounts')).familyAccounts.map(({ id }: { id: string }) => id)).toEqual([
+    account.id,
+  ]);
+  expect(await membersOf(account.id, anna)).toEqual([anna.id]);
+  const closed = await new Api(running.familyAccountUrl, running.familyAccountOperatorToken).get(
+    `/v1/family-accounts/${lates.id}`,
+  );
+  expect(closed).toMatchObject({ status: 'CLOSED' });
+  // Dora’s last fact was put back. Each other has been told of, and who registered since has withdrawn.
+  expect(await headsOf([anna, ben, dora, late])).toEqual([5, 5, 5, 5]);
+  await eventually(async () => expect(await heardOf([anna, ben, dora, late])).toEqual([5, 5, 5, 5]), {
+    timeoutMs: 60_000,
+  });
+  await invariants(await stack.running());
+
+  // What happens now is heard: family-account knows Anna's facts up to where they had come before.
+  await member(anna).delete(`/v1/members/${anna.id}/identity-verification`, { reason: 'hers' });
+  await eventually(
+    async () => expect(await families(anna).get('/v1/family-accounts')).toMatchObject({ familyAccounts: [] }),
+    { timeoutMs: 30_000 },
+  );
+  await invariants(await stack.running());
+}, 240_000);
+
+interface Person {
+  readonly id: string;
+  readonly token: string;
+}
+const member = ({ token }: Person) => new Api(running.memberUrl, token);
+const families = ({ token }: Person) => new Api(running.familyAccountUrl, token);
+
+async function verified(name: string): Promise<Person> {
+  const api = new Api(running.memberUrl);
+  const person = { email: `${randomUUID()}@example.com`, password: randomUUID() };
+  const { id } = await api.post('/v1/members', { ...person, name });
+  const { token } = await api.post('/v1/sessions', {
+    ...person,
+    device: { id: randomUUID(), name: 'phone', os: 'any' },
+  });
+  await api.as(token).put(`/v1/members/${id}/identity-verification`, { identityVerificationId: `ok-${randomUUID()}` });
+  return { id, token };
+}
+
+async function join(accountId: string, owner: Person, guest: Person): Promise<void> {
+  const { code } = await families(owner).post(`/v1/family-accounts/${accountId}/invitations`);
+  await families(guest).post(`/v1/invitations/${code}/acceptance`);
+}
+
+async function membersOf(accountId: string, one: Person): Promise<string[]> {
+  const { members } = await families(one).get(`/v1/family-accounts/${accountId}`);
+  return members.map(({ memberId }: { memberId: string }) => memberId).sort();
+}
+
+async function sql<T>(url: string, text: string, params: unknown[] = []): Promise<T[]> {
+  const client = new Client(url);
+  await client.connect();
+  try {
+    return (await client.query(text, params)).rows as T[];
+  } finally {
+    await client.end();
+  }
+}
+
+/** The sequence of each member's last fact. */
+async function headsOf(people: Person[]): Promise<number[]> {
+  const text = 'select aggregate_id as id, last_sequence::int as n from eventing.stream';
+  return inOrderOf(people, await sql(running.databases.member.readonly, text));
+}
+
+/** How far family-account has come with each. */
+async function heardOf(people: Person[]): Promise<number[]> {
+  const text = `select aggregate_id as id, last_sequence::int as n from eventing.cursor where consumer = 'membership'`;
+  return inOrderOf(people, await sql(running.databases.familyAccount.readonly, text));
+}
+
+const inOrderOf = (people: Person[], rows: { id: string; n: number }[]) =>
+  people.map(({ id }) => rows.find((row) => row.id === id)?.n ?? 0);
+
+/** Backups of both databases as they are now; `restore` does what an operator does. */
+async function backUp(): Promise<{ restore(): Promise<void> } & AsyncDisposable> {
+  const open = async ({ database }: System) => {
+    const client = new Client(Object.assign(new URL(running.databases.superuser), { pathname: `/${database}` }).href);
+    await client.connect();
+    return { client, restoreDatabase: await snapshot((text) => client.query(text)) };
+  };
+  const backups = await Promise.all(systems.map(open));
+  const act = async (verb: string) => {
+    const { processes } = await stack.running();
+    const programs = Object.keys(processes).filter((name) =>
+      /^(member|family-account|.*-(relay|recorder|broadcaster|logout))$/.test(name),
+    );
+    expect(programs).toHaveLength(9);
+    for (const name of programs) expect(await stack.script('stack.ts', verb, name)).toMatchObject({ code: 0 });
+  };
+  return {
+    async restore() {
+      // Nothing of the systems is at work: what is frozen is killed before it can go on.
+      await act('stop');
+      for (const { client, restoreDatabase } of backups) {
+        await client.query(
+          'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+        );
+        await restoreDatabase();
+      }
+      for (const system of systems) await runRestore(system);
+      await act('kill');
+      await eventually(
+        async () => {
+          const { processes } = await stack.running();
+          expect(Object.values(processes).filter(({ state }) => state !== 'running')).toEqual([]);
+        },
+        { timeoutMs: 40_000 },
+      );
+    },
+    async [Symbol.asyncDispose]() {
+      for (const { client } of backups) await client.end();
+    },
+  };
+}
+
+/** The command, twice: the second time there is nothing to do. */
+async function runRestore({ service, key }: System): Promise<void> {
+  const env = {
+    ...process.env,
+    DATABASE_URL: running.databases[key].app,
+    MASTER_KEY: (await secretsOf(stack.dataDir))[key].masterKey,
+    NATS_URL: running.brokerUrl,
+  };
+  const restore = async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [path.join('services', service, 'restore.ts')], {
+      cwd: root,
+      env,
+    });
+    return JSON.parse(stdout.trim().split('\n').at(-1)!);
+  };
+  expect(await restore()).toMatchObject({ msg: 'done', overtaken: 0, gaps: 0, putBack: expect.any(Number) });
+  expect(await restore()).toMatchObject({ msg: 'done', putBack: 0, aggregates: 0 });
+}
