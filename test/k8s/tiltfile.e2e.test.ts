@@ -31,7 +31,7 @@ test('all that the charts and k8s/ make is deployed, and each of it once', () =>
       ...['postgres', 'nats', 'identity-provider', 'member-database', 'family-account-database'],
       ...['member', 'family-account'].flatMap((it) => [
         it,
-        ...['migrations', 'streams', 'housekeeping', 'doctor'].map((job) => `${it}-${job}`),
+        ...['migrations', 'streams', 'housekeeping', 'restore', 'doctor'].map((job) => `${it}-${job}`),
       ]),
       ...[
         'publish-recorder',
