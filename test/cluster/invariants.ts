@@ -1,25 +1,13 @@
 import { NAMESPACE } from '../../k8s/cluster.ts';
 import type { Shell } from '../../k8s/shell.ts';
-import { breaches } from '../e2e/invariants.ts';
-import { eventually } from '../support/eventually.ts';
+import { hold } from '../e2e/invariants.ts';
 
 /**
  * What must hold of everything that ever happened in a cluster's systems, once they are at rest: asked in the database's own pod.
  * @throws with the rows that break it
  */
 export async function invariants(shell: Shell): Promise<void> {
-  for (const database of ['member', 'family_account'])
-    await eventually(
-      async () => {
-        for (const [promise, sql] of Object.entries(breaches))
-          expect({ database, promise, rows: await query(shell, database, sql) }).toEqual({
-            database,
-            promise,
-            rows: [],
-          });
-      },
-      { timeoutMs: 90_000 },
-    );
+  await hold((database, sql) => query(shell, database, sql));
 }
 
 /** The attempts that were spent on messages of the member system. */
