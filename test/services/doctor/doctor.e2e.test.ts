@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { diagnose, print } from '../../../services/doctor/report.ts';
 import { workers } from '../../../services/workers/workers.ts';
 import { root } from '../../support/stack.ts';
@@ -350,4 +352,33 @@ test('a cluster that cannot be asked is said', async () => {
   await expect(diagnose({ ...options, kubernetes: { url: 'http://localhost:1' }, namespace: 'here' })).rejects.toThrow(
     /^Kubernetes at http:\/\/localhost:1 does not answer: .*ECONNREFUSED/,
   );
+});
+
+describe('The command', () => {
+  const run = async (env: Record<string, string>) => {
+    const child = promisify(execFile)(process.execPath, [join(root, 'services/doctor/main.ts'), ...APPS], {
+      env: { NAMESPACE: 'here', OPERATOR_TOKEN: 'o'.repeat(32), ...env },
+    });
+    const { code = 0, stdout, stderr } = await child.catch((error) => error);
+    return [code, stdout + stderr];
+  };
+  const NOWHERE = 'http://127.0.0.1:1';
+
+  test('ends with 0 when all is well, with 1 when something is found, and with 2 when it could not look', async () => {
+    await using server = await serve(well());
+    expect(await run({ KUBERNETES_URL: server.url, API_URL: server.url })).toEqual([
+      0,
+      'Nothing keeps events from being heard.\n',
+    ]);
+    expect(await run({ KUBERNETES_URL: server.url, API_URL: NOWHERE })).toEqual([
+      1,
+      expect.stringMatching(
+        /^API http.* does not answer: .*\n {4}kubectl get pods .*\n.*was not looked at\.\n1 found\.\n$/,
+      ),
+    ]);
+    expect(await run({ KUBERNETES_URL: NOWHERE, API_URL: server.url })).toEqual([
+      2,
+      expect.stringMatching(/^Kubernetes at http.* does not answer: .*ECONNREFUSED/),
+    ]);
+  });
 });
