@@ -1,5 +1,8 @@
 # One image for every program of both systems; the command picks one, such as `services/workers/main.ts publish-recorder`.
 # No compile step: Node runs the TypeScript as it is.
+# An exact version, and by tag: whoever has a registry at hand pins it with
+#   docker buildx imagetools inspect node:24.21.0-bookworm-slim
+# and `@sha256:…` behind the tag, here or as --build-arg NODE_IMAGE=… (docs/decisions/0016).
 ARG NODE_IMAGE=node:24.21.0-bookworm-slim
 
 FROM ${NODE_IMAGE} AS dependencies

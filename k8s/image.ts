@@ -10,17 +10,21 @@ const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 /** The image that the charts and k8s/ name when they are told of no other. */
 export const RELEASE_IMAGE = `member-system:${version}`;
 
-/** The same with a tag that says what is in it, so that a cluster replaces pods when, and only when, something has changed. */
-export const IMAGE = `${RELEASE_IMAGE}-${digestOf(['Dockerfile', 'package-lock.json', 'lib', 'services'])}`;
+/** All that an image is made of: package.json has its map of imports, too. */
+export const SOURCES = ['Dockerfile', '.dockerignore', 'package.json', 'package-lock.json', 'lib', 'services'] as const;
 
-function digestOf(sources: readonly string[]): string {
+/** The same with a tag that says what is in it, so that a cluster replaces pods when, and only when, something has changed. */
+export const IMAGE = `${RELEASE_IMAGE}-${digestOf(root, SOURCES)}`;
+
+/** A short digest of files and of what is in folders, names included. */
+export function digestOf(folder: string, sources: readonly string[]): string {
   const digest = createHash('sha256');
   for (const source of sources) {
-    const path = join(root, source);
+    const path = join(folder, source);
     const files = statSync(path).isDirectory() ? readdirSync(path, { recursive: true, withFileTypes: true }) : [];
     const names = files.filter((it) => it.isFile()).map((it) => join(it.parentPath, it.name));
     for (const name of files.length > 0 ? names.sort() : [path])
-      digest.update(relative(root, name)).update(readFileSync(name));
+      digest.update(relative(folder, name)).update(readFileSync(name));
   }
   return digest.digest('hex').slice(0, 12);
 }

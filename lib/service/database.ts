@@ -3,6 +3,7 @@ import { Migrator } from '@mikro-orm/migrations';
 import { type MigrationObject, MikroORM, type Options } from '@mikro-orm/postgresql';
 import { Client } from 'pg';
 import { releaseDeadConnections } from './dead-connections.ts';
+import { timeOuts } from './time-outs.ts';
 
 export interface ConnectOptions {
   readonly url: string;
@@ -14,16 +15,48 @@ export interface ConnectOptions {
   readonly log?: { warn(message: string): void };
 }
 
-/** Connects, and makes sure that the database answers. @throws when it does not */
-export async function connect({
-  url,
-  entities = [],
-  subscribers = [],
-  pool = {},
-  name = 'member-system',
-  log,
-}: ConnectOptions): Promise<MikroORM> {
-  const orm = await MikroORM.init({
+/** Whether the role, or whoever else looks after the server, has set both time-outs. */
+const IS_BOUND = `select ${Object.keys(timeOuts)
+  .map((name) => `current_setting('${name}') <> '0'`)
+  .join(' and ')} as "isBound"`;
+
+/**
+ * Connects, and makes sure that the database answers, and that it ends what takes too long.
+ * @throws when it does not answer
+ */
+export async function connect(options: ConnectOptions): Promise<MikroORM> {
+  const orm = await open(options);
+  const [row] = await orFree(orm, () => orm.em.getConnection().execute<{ isBound: boolean }[]>(IS_BOUND));
+  if (row?.isBound) return orm;
+  // A role from before it had these settings: they are sent along, which does but through a pooler.
+  await orm.close(true);
+  const bound = await open(options, timeOuts);
+  await orFree(bound, () => bound.em.getConnection().execute('select 1')).catch((error: { code?: string }) => {
+    if (error.code !== PROTOCOL_VIOLATION) throw error;
+    const message =
+      'A pooler takes no time-outs with a connection, and the role has none of its own: run services/databases again';
+    throw new Error(message, { cause: error });
+  });
+  return bound;
+}
+
+/** What PgBouncer answers to a setting that it does not know. */
+const PROTOCOL_VIOLATION = '08P01';
+
+async function orFree<T>(orm: MikroORM, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await orm.close(true);
+    throw error;
+  }
+}
+
+function open(
+  { url, entities = [], subscribers = [], pool = {}, name = 'member-system', log }: ConnectOptions,
+  settings: Partial<typeof timeOuts> = {},
+): Promise<MikroORM> {
+  return MikroORM.init({
     clientUrl: url,
     entities,
     subscribers,
@@ -37,10 +70,7 @@ export async function connect({
       // pg reads the URL itself, so that sslmode and the like count.
       connectionString: url,
       application_name: name,
-      // Longer than any statement of ours, shorter than a caller's patience and the server's request time-out.
-      statement_timeout: 15_000,
-      // A transaction that nobody ends holds row locks, and every dead row in the database.
-      idle_in_transaction_session_timeout: 30_000,
+      ...settings,
       // For a free connection of the pool and for a new one: better a 503 than a queue that grows.
       connectionTimeoutMillis: 5_000,
       keepAlive: true,
@@ -49,13 +79,6 @@ export async function connect({
     logger: (message) => (log ? log.warn(message) : undefined),
     colors: false,
   });
-  try {
-    await orm.em.getConnection().execute('select 1');
-  } catch (error) {
-    await orm.close(true);
-    throw error;
-  }
-  return orm;
 }
 
 export interface MigrateOptions {

@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import { timeOuts } from '#service/time-outs';
 
 /** The roles of a system's database: who migrates, serves, relays, keeps house, and only looks. */
 export const databaseRoles = ['owner', 'app', 'relay', 'housekeeping', 'readonly'] as const;
@@ -8,8 +9,8 @@ export type DatabaseRole = (typeof databaseRoles)[number];
 export type SystemUrls = Readonly<Record<DatabaseRole, string>>;
 
 /**
- * Creates the database that these connection strings lead to, and the roles that they name; roles that exist get the passwords. The owner's
- * role owns the database and so runs migrations; the others may connect, and get their privileges from migrations. Nobody else may connect.
+ * Creates the database that these connection strings lead to, and the roles that they name; roles that exist get the passwords, and settings
+ * that have been added since. The owner's role owns the database and so runs migrations; the others may connect, and get their privileges from migrations. Nobody else may connect.
  * What the server logs of a failed statement of theirs holds no values: these may be about persons.
  * @param adminUrl of a role that may create both
  * @param remark is told what the role may not do, and somebody else has to
@@ -30,6 +31,7 @@ export async function createDatabase(
   await withClient(adminUrl, async (client) => {
     for (const { name, password } of roles) await createRole(client, name, password);
     for (const { name } of roles) await keepValuesFromLog(client, name, remark);
+    await endWhatTakesTooLong(client, roles.find(({ role }) => role === 'app')!.name);
     const { rowCount } = await client.query('select from pg_database where datname = $1', [database]);
     if (rowCount === 0) {
       // Whoever is no superuser may give a database only to a role that he belongs to.
@@ -52,6 +54,14 @@ async function createRole(client: Client, name: string, password: string): Promi
   const { rowCount } = await client.query('select from pg_roles where rolname = $1', [name]);
   const verb = rowCount === 0 ? 'create' : 'alter';
   await client.query(`${verb} role ${name} login password ${client.escapeLiteral(password)}`);
+}
+
+/**
+ * Settings of the role, since a pooler refuses those that come with a connection. Of the service's role only: the others have time-outs of
+ * their own, or work that takes its time.
+ */
+async function endWhatTakesTooLong(client: Client, name: string): Promise<void> {
+  for (const [setting, ms] of Object.entries(timeOuts)) await client.query(`alter role ${name} set ${setting} = ${ms}`);
 }
 
 /** MikroORM writes values into its statements, and of a duplicate the server tells the key. */

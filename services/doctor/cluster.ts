@@ -21,7 +21,12 @@ const pod = z.object({
 });
 const deployment = z.object({
   metadata: named,
-  spec: z.object({ replicas: z.int().default(1) }),
+  spec: z.object({
+    replicas: z.int().default(1),
+    template: z.object({
+      metadata: z.object({ annotations: z.record(z.string(), z.string()).default({}) }).prefault({}),
+    }),
+  }),
   status: z.object({ readyReplicas: z.int().default(0) }),
 });
 const component = z.object({
@@ -70,6 +75,10 @@ export type Subscription = z.output<typeof subscription>;
 export type Resiliency = z.output<typeof resiliency>;
 export type Definition = z.output<typeof definition>;
 
+/** Whether an app's sidecars take notice of it: without scopes, everybody's do. */
+export const isFor = ({ scopes }: { readonly scopes: readonly string[] }, app: string): boolean =>
+  scopes.length === 0 || scopes.includes(app);
+
 /** What a namespace holds of ours, and what the cluster knows of Dapr's resources. */
 export interface Cluster {
   readonly pods: readonly Pod[];
@@ -102,6 +111,8 @@ async function read(api: KubernetesApi, namespace: string, dispatcher: Agent): P
       headers: { accept: 'application/json', ...(api.token && { authorization: `Bearer ${api.token}` }) },
       headersTimeout: TIMEOUT_MS,
       bodyTimeout: TIMEOUT_MS,
+    }).catch((error: unknown) => {
+      throw new Error(`Kubernetes at ${api.url} does not answer: ${causeOf(error)}`);
     });
     const answer = (await body.json()) as { message?: string };
     if (statusCode !== 200)
@@ -135,6 +146,12 @@ function understand<T>(schema: z.ZodType<T>, answer: unknown, what: string): T {
   const { success, data, error } = schema.safeParse(answer);
   if (success) return data;
   throw new Error(`Kubernetes describes ${what} in a way that is not known here: ${z.prettifyError(error)}`);
+}
+
+/** Of what could not be asked: some errors say "fetch failed" and have the reason further in, in one case without words. */
+export function causeOf(error: unknown): string {
+  const { cause, message, code } = error as Error & { code?: string };
+  return cause ? causeOf(cause) : message || code || 'for no reason given';
 }
 
 class Refused extends Error {

@@ -1,75 +1,62 @@
-import type { Component, Resiliency } from './cluster.ts';
+import { type Cluster, type Component, isFor, type Resiliency } from './cluster.ts';
+import { type Finding, finding } from './finding.ts';
+import { badSettings, valueIn } from './rules.ts';
 
-/** What is wrong with one value, as a clause; undefined when nothing is. */
-type Rule = (value: string | undefined) => string | undefined;
-
-const must =
-  (wanted: string, why: string): Rule =>
-  (value) =>
-    value?.toLowerCase() === wanted ? undefined : `is ${shown(value)} and has to be ${wanted}: ${why}`;
-const there =
-  (why: string): Rule =>
-  (value) =>
-    value ? undefined : `is not set: ${why}`;
-const absent =
-  (why: string): Rule =>
-  (value) =>
-    value ? `is set: ${why}` : undefined;
-const holds =
-  (part: string, why: string): Rule =>
-  (value) =>
-    value?.includes(part) ? undefined : `is ${shown(value)} and has to hold ${part}: ${why}`;
-const shown = (value: string | undefined): string => (value === undefined ? 'not set' : `"${value}"`);
-
-/**
- * By type of component and name of its metadata: what loses events, or stops them, when it is left at its default or set to something else.
- * Each of these was seen to happen (docs/decisions/0009).
- */
-const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
-  'pubsub.jetstream': {
-    ackWait: there('a refused delivery would come again at once, thousands of times a second'),
-    durableName: holds('{appID}', 'a durable of several apps gives each event to one of them only'),
-    deliverPolicy: must('all', 'what was published before the app came would never be delivered'),
-    concurrencyMode: must('single', '"parallel" acknowledges before the handler has finished'),
-    maxDeliver: absent('after so many deliveries the broker gives an event up'),
-  },
-  'pubsub.rabbitmq': {
-    consumerID: holds('{appID}', 'a queue of several apps gives each event to one of them only'),
-    publisherConfirm: must('true', 'what the broker never stored would count as sent'),
-    deliveryMode: must('2', 'messages would be gone when the broker restarts'),
-    durable: must('true', 'queues would be gone when the broker restarts'),
-    deletedWhenUnused: must('false', 'queues would go with their last consumer, and what is in them'),
-    autoAck: must('false', 'a delivery would be done before it is handled'),
-    requeueInFailure: must('true', 'what a handler refuses would be thrown away'),
-    prefetchCount: there('all that waits would be delivered at once'),
-  },
-  'pubsub.redis': {
-    consumerID: holds('{appID}', 'a group of several apps gives each event to one of them only'),
-    processingTimeout: there('what a pod that died had in its hands would come back late'),
-    maxLenApprox: absent('a length trims what a slow subscriber has not read'),
-  },
-  'pubsub.kafka': {
-    consumerGroup: holds('{appID}', 'a group of several apps gives each event to one of them only'),
-    initialOffset: must('oldest', 'what was published before the app came would never be delivered'),
-  },
-};
-
-/** What of a component loses events, a clause each. */
-export function losses(component: Component, resiliencies: readonly Resiliency[]): string[] {
-  const { name } = component.metadata;
-  const wrong = Object.entries(RULES[component.spec.type] ?? {}).flatMap(([key, rule]) => {
-    const clause = rule(valueIn(component, key));
-    return clause ? [`${key} ${clause}`] : [];
-  });
-  if (component.scopes.length === 0) wrong.push('it has no scopes: every app of the namespace may use it');
-  if (!resiliencies.some((it) => triesForEver(it, name)))
-    wrong.push('no Resiliency tries its deliveries for ever: some brokers take what a handler refused for done');
-  return wrong;
+/** What loses events, or stops them, of each Component that these apps may use. */
+export function examineComponents(cluster: Cluster, apps: readonly string[]): Finding[] {
+  return cluster.components
+    .filter(({ spec }) => spec.type.startsWith('pubsub.'))
+    .flatMap((component) => {
+      const hearing = heardThrough(cluster, component, apps);
+      const isOurs = hearing.length > 0 || component.scopes.some((app) => apps.includes(app));
+      if (!isOurs) return [];
+      const wrong = badSettings(component);
+      if (component.scopes.length === 0) wrong.push('it has no scopes: every app of the namespace may use it');
+      for (const { app, topics } of hearing) {
+        wrong.push(...badDurable(component, app, topics));
+        if (!triesForEver(cluster.resiliencies, component.metadata.name, app))
+          wrong.push(
+            `no Resiliency tries its deliveries to ${app} for ever: some brokers take what a handler refused for done`,
+          );
+      }
+      const remedy = 'let the chart make it, then restart the apps that it names';
+      return wrong.map((what) => finding(`Component ${component.metadata.name}`, what, remedy));
+    });
 }
 
-function triesForEver({ spec }: Resiliency, component: string): boolean {
-  const retry = spec.targets.components[component]?.inbound?.retry;
-  return retry !== undefined && spec.policies.retries[retry]?.maxRetries === -1;
+/** Which of these apps hear which topics through a Component. */
+function heardThrough({ subscriptions }: Cluster, { metadata }: Component, apps: readonly string[]) {
+  const through = subscriptions.filter(({ spec }) => spec.pubsubname === metadata.name);
+  return apps
+    .map((app) => {
+      const topics = through.filter(({ scopes }) => scopes.includes(app)).map(({ spec }) => spec.topic);
+      return { app, topics: [...new Set(topics)] };
+    })
+    .filter(({ topics }) => topics.length > 0);
+}
+
+/** JetStream: a durable is of one topic; whatever else goes by its name gets nothing, without an error. */
+function badDurable(component: Component, app: string, topics: readonly string[]): string[] {
+  if (component.spec.type !== 'pubsub.jetstream') return [];
+  if (topics.length > 1)
+    return [`${app} hears ${topics.join(' and ')} through it: a durable is of one topic, and the others get nothing`];
+  const durable = valueIn(component, 'durableName');
+  return durable === undefined || durable.includes(topics[0]!)
+    ? []
+    : [`durableName is "${durable}" and has to hold ${topics[0]}: another topic by that name would get nothing`];
+}
+
+/** Whoever it is not scoped to knows nothing of it. Names are those of all that an app knows: of two the one that is read last counts. */
+function triesForEver(resiliencies: readonly Resiliency[], component: string, app: string): boolean {
+  const known = resiliencies.filter((it) => isFor(it, app));
+  const named = known.flatMap(({ spec }) => spec.targets.components[component] ?? []);
+  return (
+    named.length > 0 &&
+    named.every(({ inbound }) => {
+      const policies = known.flatMap(({ spec }) => spec.policies.retries[inbound?.retry ?? ''] ?? []);
+      return policies.length > 0 && policies.every(({ maxRetries }) => maxRetries === -1);
+    })
+  );
 }
 
 /** Whether a component lets an app hear a topic. https://docs.dapr.io/developing-applications/building-blocks/pubsub/pubsub-scopes/ */
@@ -80,11 +67,6 @@ export function mayHear(component: Component, app: string, topic: string): boole
     .find(([name]) => name?.trim() === app);
   if (!scope) return !listIn(valueIn(component, 'protectedTopics')).includes(topic);
   return listIn(scope[1]).includes(topic);
-}
-
-function valueIn({ spec }: Component, key: string): string | undefined {
-  const value = spec.metadata.find(({ name }) => name === key)?.value;
-  return value === undefined || value === null ? undefined : String(value);
 }
 
 const listIn = (value = ''): string[] => value.split(',').map((it) => it.trim());

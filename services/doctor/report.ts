@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { Subscriber } from '#eventing/subscribers';
-import { type KubernetesApi, readCluster } from './cluster.ts';
-import { examine, type Finding } from './examine.ts';
+import { causeOf, type KubernetesApi, readCluster } from './cluster.ts';
+import { examine } from './examine.ts';
+import { type Finding, finding } from './finding.ts';
 
 export interface DoctorOptions {
   readonly kubernetes: KubernetesApi;
@@ -16,19 +17,36 @@ export interface DoctorOptions {
 const answer = z.object({ subscribers: z.custom<Subscriber[]>(Array.isArray) });
 
 /**
- * Looks at one system in a namespace.
- * @throws Error when the cluster or the API cannot be asked
+ * Looks at one system in a namespace. That its API does not answer is a finding, and keeps only what it knows from being looked at.
+ * @throws Error when the cluster cannot be asked
  */
 export async function diagnose({ kubernetes, namespace, apiUrl, operatorToken, apps }: DoctorOptions): Promise<{
   readonly findings: readonly Finding[];
   /** What could not be looked at, a sentence each. */
   readonly unseen: readonly string[];
 }> {
-  const [cluster, subscribers] = await Promise.all([readCluster(kubernetes, namespace), ask(apiUrl, operatorToken)]);
-  const unseen = cluster.definitions
-    ? []
-    : ["Dapr's CustomResourceDefinitions may not be read: whether they are too old is not known."];
-  return { findings: examine({ apps, cluster, subscribers, now: new Date() }), unseen };
+  const [cluster, heard] = await Promise.all([
+    readCluster(kubernetes, namespace),
+    ask(apiUrl, operatorToken).catch((error: unknown) => new Error(causeOf(error))),
+  ]);
+  const isSilent = heard instanceof Error;
+  const findings = examine({ apps, cluster, subscribers: isSilent ? undefined : heard, now: new Date() });
+  const unseen: string[] = [];
+  if (isSilent) {
+    findings.unshift(
+      finding(
+        `API ${apiUrl}`,
+        `does not answer: ${heard.message}`,
+        findings.length > 0
+          ? 'mend what else is found, then look again'
+          : `kubectl get pods --selector app.kubernetes.io/name=${apps[0]}, and see that it knows the OPERATOR_TOKEN`,
+      ),
+    );
+    unseen.push('What sidecars have loaded and what was heard is known to the API only, and was not looked at.');
+  }
+  if (!cluster.definitions)
+    unseen.push("Dapr's CustomResourceDefinitions may not be read: whether they are too old is not known.");
+  return { findings, unseen };
 }
 
 async function ask(apiUrl: string, operatorToken: string): Promise<readonly Subscriber[]> {
@@ -36,13 +54,15 @@ async function ask(apiUrl: string, operatorToken: string): Promise<readonly Subs
   const headers = { authorization: `Bearer ${operatorToken}` };
   const response = await fetch(apiUrl + path, { headers, signal: AbortSignal.timeout(10_000) });
   const text = await response.text();
-  if (!response.ok) throw new Error(`GET ${apiUrl}${path} answered ${response.status}: ${text}`);
-  return answer.parse(JSON.parse(text)).subscribers;
+  if (!response.ok) throw new Error(`GET ${path} answered ${response.status}: ${text}`);
+  const { success, data } = answer.safeParse(JSON.parse(text));
+  if (!success) throw new Error(`GET ${path} answered no subscribers: ${text.slice(0, 200)}`);
+  return data.subscribers;
 }
 
 /** What was found, for people. */
 export function print({ findings, unseen }: Awaited<ReturnType<typeof diagnose>>): string {
-  const lines = findings.map(({ where, what, remedy }) => `${where} ${what}\n    ${remedy}`);
+  const lines = findings.map(({ where, what, remedy }) => `${where} ${what}\n    ${remedy.replaceAll('\n', '\n    ')}`);
   const verdict = findings.length === 0 ? 'Nothing keeps events from being heard.' : `${findings.length} found.`;
   return [...lines, ...unseen, verdict].join('\n');
 }

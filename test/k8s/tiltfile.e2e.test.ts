@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -146,7 +146,7 @@ test('every command that a resource or a button runs exists', () => {
   ] as string[][];
   expect(asked.length).toBeGreaterThan(8);
   for (const [program, ...words] of asked) {
-    if (program === 'npm') expect(Object.keys(scripts)).toContain(words.at(-1));
+    if (program === 'npm') expect(Object.keys(scripts)).toContain(words[2]);
     else if (program === 'node') expect(commands).toContain(`  async ${words[1]}(say) {`);
     else expect(program).toBe('kubectl');
   }
@@ -182,16 +182,57 @@ test('`tilt ci` plays the story and runs the tests; `tilt up` only when it is as
       .map((it) => [it.name, it.auto_init]);
   expect(begins(calls)).toEqual([
     ['story', false],
+    ['canary', false],
     ['doctor', false],
+    ['denied', false],
     ['test-fast', false],
-    ['test-cluster', false],
   ]);
   expect(begins(await evaluate({ subcommand: 'ci' }))).toEqual([
     ['story', true],
+    ['canary', true],
     ['doctor', true],
+    ['denied', true],
     ['test-fast', true],
-    ['test-cluster', true],
   ]);
+});
+
+test('no resource and no button asks for a release of Helm’s, which Tilt does not make', () => {
+  const commands = [
+    ...called('local_resource').map((it) => it.cmd.split(' ')),
+    ...called('cmd_button').map((it) => it.argv),
+  ] as string[][];
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const clusterTests = readdirSync(join(root, 'test/cluster')).filter((name) => name.endsWith('.cluster.test.ts'));
+  const asked = commands.filter(([program, , , script]) => program === 'npm' && script === 'test:cluster');
+  expect(asked).toHaveLength(1);
+  for (const [, , , , , ...paths] of asked) {
+    // Without a path all of them run.
+    const chosen = clusterTests.filter((name) =>
+      paths.length === 0 ? true : paths.some((path) => join('test/cluster', name).startsWith(path)),
+    );
+    expect(chosen).not.toEqual([]);
+    for (const name of chosen)
+      expect(readFileSync(join(root, 'test/cluster', name), 'utf8')).not.toMatch(/helm|installChart/i);
+  }
+  for (const [program, , , script] of commands) {
+    expect(program).not.toBe('helm');
+    if (program === 'npm') expect(['cluster:test', 'cluster:install']).not.toContain(script);
+  }
+  expect(scripts['test:cluster']).toMatch(/--selectProjects cluster /);
+});
+
+test('the canary goes out from the container that has what it needs, and through both systems', () => {
+  const { cmd } = called('local_resource').find((it) => it.name === 'canary')!;
+  const [, deployment, container, url, program, systems] =
+    /^kubectl .* exec deployment\/(\S+) --container (\S+) -- env API_URL=(\S+) node (\S+) (.*)$/.exec(cmd)!;
+  const pod = podOf(objects.find(({ kind, metadata }) => kind === 'Deployment' && metadata.name === deployment)!);
+  const { env, ports } = pod.containers.find(({ name }: { name: string }) => name === container);
+  expect(env.map(({ name }: { name: string }) => name)).toContain('OPERATOR_TOKEN');
+  expect(ports.map(({ containerPort }: { containerPort: number }) => containerPort)).toContain(
+    Number(new URL(url!).port),
+  );
+  expect(existsSync(join(root, program!))).toBe(true);
+  expect(systems!.split(' ')).toEqual(['family-account', 'member']);
 });
 
 test('a broker that a development cluster has no manifest for is refused with a sentence', async () => {

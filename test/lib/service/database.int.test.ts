@@ -3,8 +3,10 @@ import { Migration } from '@mikro-orm/migrations';
 import { defineEntity, type MikroORM, p } from '@mikro-orm/postgresql';
 import { connect, migrate } from '#service/database';
 import { toProblem } from '#service/problem';
+import { createDatabase, databaseRoles, type SystemUrls } from '../../../services/databases/create-database.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { eventually } from '../../support/eventually.ts';
+import { passOn } from './pooler.ts';
 
 const petSchema = defineEntity({
   name: 'Pet',
@@ -54,6 +56,67 @@ test('a connection says who we are, and waits for nothing without end', async ()
     .execute(`select current_setting('application_name') as name, current_setting('statement_timeout') as statement,
     current_setting('idle_in_transaction_session_timeout') as idle`);
   expect(settings).toEqual({ name: 'pets', statement: '15s', idle: '30s' });
+});
+
+describe('time-outs', () => {
+  const shown = `select current_setting('statement_timeout') as statement, current_setting('idle_in_transaction_session_timeout') as idle`;
+  const role = () => new URL(database.urls.app).username;
+  // In this database only: roles are everybody's.
+  const unset = async () => {
+    const name = new URL(database.urls.app).pathname.slice(1);
+    for (const setting of ['statement_timeout', 'idle_in_transaction_session_timeout'])
+      await database.sql(`alter role ${role()} in database ${name} set ${setting} = 0`);
+    return async () => void (await database.sql(`alter role ${role()} in database ${name} reset all`));
+  };
+
+  test('are the role’s, and nothing is sent with a connection that a pooler would refuse', async () => {
+    await using server = await passOn(database.urls.app);
+    const orm = await connect({ url: server.url, name: 'pets' });
+    expect(await orm.em.fork().execute(shown)).toEqual([{ statement: '15s', idle: '30s' }]);
+    await orm.close(true);
+    expect(server.settings).toEqual([['user', 'database', 'application_name', 'client_encoding']]);
+  });
+
+  test('are sent with each connection when the role has none, as before it had', async () => {
+    await using stack = new AsyncDisposableStack();
+    stack.defer(await unset());
+    const orm = await connect({ url: database.urls.app, name: 'pets' });
+    stack.defer(() => orm.close(true));
+    expect(await orm.em.fork().execute(shown)).toEqual([{ statement: '15s', idle: '30s' }]);
+  });
+
+  test('that neither the role has nor the pooler takes are asked for', async () => {
+    await using stack = new AsyncDisposableStack();
+    stack.defer(await unset());
+    const server = stack.use(await passOn(database.urls.app, 'statement_timeout'));
+    await expect(connect({ url: server.url })).rejects.toThrow(
+      /the role has none of its own: run services\/databases again$/,
+    );
+  });
+
+  test('are the role’s again once the command has run that creates roles', async () => {
+    const { superuserUrl } = JSON.parse(process.env.TEST_POSTGRES!);
+    const parts = (kind: string) => ({ username: `late_${kind}`, password: 'secret', pathname: '/late' });
+    const urls = Object.fromEntries(
+      databaseRoles.map((kind) => [kind, Object.assign(new URL(superuserUrl), parts(kind)).href]),
+    ) as SystemUrls;
+    const settings = () =>
+      database.sql(
+        "select setconfig from pg_db_role_setting s join pg_roles r on r.oid = s.setrole where rolname = 'late_app'",
+      );
+    try {
+      await createDatabase(superuserUrl, urls);
+      await database.sql('alter role late_app reset statement_timeout');
+      await createDatabase(superuserUrl, urls);
+      const [row] = await settings();
+      expect(row!.setconfig).toEqual(
+        expect.arrayContaining(['statement_timeout=15000', 'idle_in_transaction_session_timeout=30000']),
+      );
+    } finally {
+      await database.sql('drop database if exists late');
+      for (const kind of databaseRoles) await database.sql(`drop role if exists late_${kind}`);
+    }
+  });
 });
 
 test('connections that break within transactions come back to the pool, however many', async () => {

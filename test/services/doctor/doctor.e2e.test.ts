@@ -1,121 +1,25 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import type { Subscriber } from '#eventing/subscribers';
-import { charts } from '../../../docs/charts.ts';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { diagnose, print } from '../../../services/doctor/report.ts';
 import { workers } from '../../../services/workers/workers.ts';
-import { helmPrograms, type Manifest, render } from '../../support/helm.ts';
-
-// biome-ignore lint/suspicious/noExplicitAny: Kubernetes' own resources
-type Resource = any;
-
-/** All that the doctor is told, as the charts make it and as apps report it that are well. */
-interface World {
-  readonly components: Resource[];
-  readonly subscriptions: Resource[];
-  readonly resiliencies: Resource[];
-  readonly deployments: Resource[];
-  readonly pods: Resource[];
-  definitions: Resource[] | undefined;
-  subscribers: Writable<Subscriber>[];
-}
-type Writable<T> = T extends object ? { -readonly [K in keyof T]: Writable<T[K]> } : T;
-
-let manifests: Manifest[];
-beforeAll(async () => {
-  const [helm] = await helmPrograms();
-  manifests = (await Promise.all(charts.map((chart) => render(helm!, chart)))).flat();
-});
-
-const APPS = ['member', ...Object.keys(workers), 'family-account'];
-const NOW = () => new Date().toISOString();
-
-function well(): World {
-  const ofKind = (kind: string): Resource[] => structuredClone(manifests.filter((it) => it.kind === kind));
-  const components = ofKind('Component');
-  const subscriptions = ofKind('Subscription');
-  const deployments = ofKind('Deployment').map((it) => ({ ...it, status: { readyReplicas: it.spec.replicas } }));
-  const of = (resources: Resource[], app: string) => resources.filter(({ scopes }) => scopes.includes(app));
-  return {
-    components,
-    subscriptions,
-    resiliencies: ofKind('Resiliency'),
-    deployments,
-    pods: deployments.map(({ metadata, spec }) => ({
-      metadata: {
-        name: `${metadata.name}-7f-x2`,
-        labels: spec.template.metadata.labels,
-        annotations: { 'dapr.io/enabled': 'true' },
-      },
-      spec: { containers: [...spec.template.spec.containers, { name: 'daprd' }] },
-      status: { conditions: [{ type: 'Ready', status: 'True' }] },
-    })),
-    definitions: ['components', 'configurations', 'resiliencies', 'subscriptions'].map((plural) => ({
-      metadata: { name: `${plural}.dapr.io` },
-      spec: {
-        versions: ['v1alpha1', 'v2alpha1'].map((name) => ({
-          name,
-          served: true,
-          schema: { openAPIV3Schema: { 'x-kubernetes-preserve-unknown-fields': true } },
-        })),
-      },
-    })),
-    subscribers: APPS.map((appId) => ({
-      appId,
-      topics: of(subscriptions, appId).map(({ spec }) => ({ topic: spec.topic, heardAt: NOW(), missedSince: null })),
-      sidecars: [
-        {
-          replica: `${appId}-7f-x2:3500`,
-          reportedAt: NOW(),
-          runtimeVersion: '1.18.1',
-          components: of(components, appId).map(({ metadata, spec }) => ({ name: metadata.name, type: spec.type })),
-          subscriptions: of(subscriptions, appId).map(({ spec }) => ({
-            component: spec.pubsubname,
-            topic: spec.topic,
-          })),
-        },
-      ],
-    })),
-  };
-}
-
-/** Stands in for the API server of a cluster and for the system's API; both are tried on a cluster too. */
-async function serve(world: World) {
-  const namespaced = ['pods', 'deployments', 'components', 'subscriptions', 'resiliencies'] as const;
-  const asked: string[] = [];
-  const server = createServer(({ url = '', headers }, response) => {
-    asked.push(`${url} ${headers.authorization}`);
-    const answer = (status: number, body: object) =>
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-    if (url === '/v1/subscribers') return answer(200, { subscribers: world.subscribers });
-    const definition = /customresourcedefinitions\/(.+)/.exec(url)?.[1];
-    if (definition && !world.definitions) return answer(403, { message: 'forbidden' });
-    const found = world.definitions?.find(({ metadata }) => metadata.name === definition);
-    if (definition) return found ? answer(200, found) : answer(404, { message: 'not found' });
-    const plural = namespaced.find((it) => url.split('?')[0]!.endsWith(`/namespaces/here/${it}`));
-    return plural ? answer(200, { items: world[plural] }) : answer(404, { message: 'no such list' });
-  }).listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  return {
-    asked,
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
-
-async function look(world: World) {
-  await using server = await serve(world);
-  return await diagnose({
-    kubernetes: { url: server.url, token: 'of-the-doctor' },
-    namespace: 'here',
-    apiUrl: server.url,
-    operatorToken: 'of-operators',
-    apps: APPS,
-  });
-}
+import { root } from '../../support/stack.ts';
+import {
+  APPS,
+  annotate,
+  LISTENER,
+  look,
+  NOW,
+  named,
+  type Resource,
+  remove,
+  serve,
+  set,
+  subscriberOf,
+  type World,
+  well,
+} from './world.ts';
 
 test('nothing is found where all is as the charts make it and everybody has heard', async () => {
   const found = await look(well());
@@ -123,16 +27,16 @@ test('nothing is found where all is as the charts make it and everybody has hear
   expect(print(found)).toBe('Nothing keeps events from being heard.');
 });
 
-const named = (resources: Resource[], name: string) => resources.find(({ metadata }) => metadata.name === name);
-const remove = (resources: Resource[], name: string) => resources.splice(resources.indexOf(named(resources, name)), 1);
-const subscriberOf = (world: World, app: string) => world.subscribers.find(({ appId }) => appId === app)!;
-const set = (world: World, component: string, key: string, value: string | undefined) => {
-  const { spec } = named(world.components, component);
-  spec.metadata = spec.metadata.filter(({ name }: { name: string }) => name !== key);
-  if (value !== undefined) spec.metadata.push({ name: key, value });
-};
 const LONG_AGO = '2020-01-01T00:00:00.000Z';
-const LISTENER = 'family-account-member-external';
+/** Through which Component which app hears something. */
+const HEARD = [
+  ...Object.keys(workers).map((worker) => ['workers-member-internal', worker]),
+  ['workers-member-external', 'publish-recorder'],
+  ...['member-external', 'family-account-internal', 'family-account-external'].map((topic) => [
+    `family-account-${topic}`,
+    'family-account',
+  ]),
+];
 
 test.each<[what: string, break_: (world: World) => void, ...expected: [where: string, what: RegExp][]]>([
   [
@@ -146,6 +50,7 @@ test.each<[what: string, break_: (world: World) => void, ...expected: [where: st
     'a Subscription that is missing',
     (world) => remove(world.subscriptions, LISTENER),
     [`Subscription ${LISTENER}`, /is not there: family-account is to hear member-external/],
+    ['Pod family-account-7f-x2', /hears member-external .*: one that has gone since/],
   ],
   [
     'a Subscription to another topic',
@@ -153,7 +58,26 @@ test.each<[what: string, break_: (world: World) => void, ...expected: [where: st
       named(world.subscriptions, LISTENER).spec.topic = 'members';
     },
     ['Pod family-account-7f-x2', /does not follow the Subscription family-account-member-external/],
+    ['Pod family-account-7f-x2', /hears member-external .*, and no Subscription says so/],
     [`Subscription ${LISTENER}`, /is not there/],
+    [`Subscription ${LISTENER}`, /do not let family-account hear members/],
+    [`Component ${LISTENER}`, /^durableName is "{appID}-member-external" and has to hold members/],
+  ],
+  [
+    'a subscription of the app’s own',
+    (world) => {
+      const { subscriptions } = subscriberOf(world, 'publish-recorder').sidecars[0]!;
+      subscriptions.push({ component: 'workers-member-internal', topic: 'another-topic' });
+    },
+    ['Pod publish-recorder-7f-x2', /hears another-topic through workers-member-internal, and no Subscription says so/],
+  ],
+  [
+    'a subscription through another Component than the Subscription says',
+    (world) => {
+      subscriberOf(world, 'family-account').sidecars[0]!.subscriptions[0]!.component = 'pubsub';
+    },
+    ['Pod family-account-7f-x2', /does not follow the Subscription family-account-/],
+    ['Pod family-account-7f-x2', /through pubsub, and no Subscription says so/],
   ],
   [
     'a Subscription through a Component that is missing',
@@ -239,8 +163,58 @@ test.each<[what: string, break_: (world: World) => void, ...expected: [where: st
     },
     ...['family-account-external', 'family-account-internal', 'member-external'].map((topic): [string, RegExp] => [
       `Component family-account-${topic}`,
-      /no Resiliency tries its deliveries for ever/,
+      /no Resiliency tries its deliveries to family-account for ever/,
     ]),
+  ],
+  [
+    'a Resiliency for somebody else',
+    (world) => {
+      named(world.resiliencies, 'workers').scopes = ['publish-recorder'];
+    },
+    ...Object.keys(workers)
+      .filter((worker) => worker !== 'publish-recorder')
+      .map((worker): [string, RegExp] => [
+        'Component workers-member-internal',
+        new RegExp(`no Resiliency tries its deliveries to ${worker} for ever`),
+      ]),
+  ],
+  [
+    'a Resiliency of everybody’s that takes the name of a policy',
+    (world) =>
+      world.resiliencies.push({
+        metadata: { name: 'a-platform-team' },
+        spec: { policies: { retries: { 'until-answered': { maxRetries: 3 } } }, targets: {} },
+      }),
+    ...HEARD.map(([component, app]): [string, RegExp] => [
+      `Component ${component}`,
+      new RegExp(`no Resiliency tries its deliveries to ${app} for ever`),
+    ]),
+  ],
+  [
+    'two topics on one durable',
+    (world) => {
+      const component = 'workers-member-internal';
+      named(world.subscriptions, 'publish-recorder-member-external').spec.pubsubname = component;
+      for (const it of subscriberOf(world, 'publish-recorder').sidecars[0]!.subscriptions) it.component = component;
+      const scopes = Object.keys(workers).map((worker) => `${worker}=member-internal,member-external`);
+      set(world, component, 'subscriptionScopes', scopes.join(';'));
+    },
+    ['Component workers-member-internal', /publish-recorder hears .* and .* through it: a durable is of one topic/],
+  ],
+  [
+    'a sidecar that does not ask how its app is',
+    (world) => annotate(world, 'external-broadcaster', 'dapr.io/enable-app-health-check', 'false'),
+    ['Deployment external-broadcaster', /^dapr.io\/enable-app-health-check is not "true"/],
+  ],
+  [
+    'a sidecar that ends before its app',
+    (world) => annotate(world, 'external-broadcaster', 'dapr.io/block-shutdown-duration', '0s'),
+    ['Deployment external-broadcaster', /^dapr.io\/block-shutdown-duration is not set/],
+  ],
+  [
+    'a sidecar that asks its app for subscriptions',
+    (world) => annotate(world, 'external-broadcaster', 'dapr.io/disable-init-endpoints', 'config'),
+    ['Deployment external-broadcaster', /^dapr.io\/disable-init-endpoints does not hold "subscribe"/],
   ],
   [
     'a Component that is open to all',
@@ -262,43 +236,6 @@ test.each<[what: string, break_: (world: World) => void, ...expected: [where: st
   expect(findings).toHaveLength(matching.length);
 });
 
-describe('found: what loses events with the settings of', () => {
-  test.each([
-    ['jetstream', 'ackWait', undefined],
-    ['jetstream', 'durableName', 'ours'],
-    ['jetstream', 'deliverPolicy', 'new'],
-    ['jetstream', 'concurrencyMode', 'parallel'],
-    ['jetstream', 'maxDeliver', '5'],
-    ['rabbitmq', 'consumerID', 'ours'],
-    ['rabbitmq', 'publisherConfirm', undefined],
-    ['rabbitmq', 'deliveryMode', '1'],
-    ['rabbitmq', 'durable', undefined],
-    ['rabbitmq', 'deletedWhenUnused', undefined],
-    ['rabbitmq', 'autoAck', 'true'],
-    ['rabbitmq', 'requeueInFailure', undefined],
-    ['rabbitmq', 'prefetchCount', undefined],
-    ['redis', 'consumerID', 'ours'],
-    ['redis', 'processingTimeout', undefined],
-    ['redis', 'maxLenApprox', '1000'],
-    ['kafka', 'consumerGroup', 'ours'],
-    ['kafka', 'initialOffset', undefined],
-  ])('%s: %s %s', async (kind, key, value) => {
-    const [helm] = await helmPrograms();
-    const world = well();
-    const made = await render(helm!, 'family-account', `broker: { kind: ${kind} }`);
-    for (const component of made.filter((it) => it.kind === 'Component')) {
-      remove(world.components, component.metadata.name);
-      world.components.push(component);
-    }
-    expect((await look(world)).findings).toEqual([]);
-    set(world, LISTENER, key, value);
-    const { findings } = await look(world);
-    expect(findings).toEqual([
-      { where: `Component ${LISTENER}`, what: expect.stringMatching(`^${key} is `), remedy: expect.any(String) },
-    ]);
-  });
-});
-
 describe('A definition that is older than what the charts make with it', () => {
   const versions = (world: World, name: string): Resource[] => named(world.definitions!, name).spec.versions;
 
@@ -311,6 +248,19 @@ describe('A definition that is older than what the charts make with it', () => {
         what: expect.stringMatching(/does not serve v2alpha1/),
       },
     ]);
+  });
+
+  test('can be replaced as the operators’ guide says, although Helm made it', async () => {
+    const world = well();
+    versions(world, 'resiliencies.dapr.io')[0].served = false;
+    const {
+      findings: [found],
+    } = await look(world);
+    const guide = readFileSync(join(root, 'docs/operate.md'), 'utf8').split('\n');
+    const commands = found!.remedy.split('\n').slice(1, -1);
+    expect(commands).toHaveLength(2);
+    for (const command of commands) expect(guide).toContain(command);
+    expect(commands[0]).toContain('--server-side --force-conflicts');
   });
 
   test('does not know a field', async () => {
@@ -347,18 +297,88 @@ test('the doctor shows its own credential to each, and no other', async () => {
     expect(line).toMatch(line.startsWith('/v1/') ? / Bearer of-operators$/ : / Bearer of-the-doctor$/);
 });
 
-test('what cannot be asked is said', async () => {
+describe('Where the API does not answer', () => {
+  const options = { namespace: 'here', operatorToken: 'of-operators', apps: APPS };
+  const unheard = 'What sidecars have loaded and what was heard is known to the API only, and was not looked at.';
+
+  test('the reason is found in what the cluster says, and what only the API knows is left out', async () => {
+    const world = well();
+    for (const it of world.pods.filter(({ metadata }) => metadata.name.startsWith('member-'))) {
+      it.spec.containers.pop();
+      it.status.conditions = [];
+    }
+    named(world.deployments, 'member').status = {};
+    set(world, LISTENER, 'ackWait', undefined);
+    world.definitions!.find(({ metadata }) => metadata.name === 'subscriptions.dapr.io').spec.versions.pop();
+    // Were they looked at, each would be a finding.
+    for (const it of world.subscribers) it.sidecars.pop();
+    await using server = await serve(world);
+    const found = await diagnose({ ...options, kubernetes: { url: server.url }, apiUrl: 'http://127.0.0.1:1' });
+    expect(found.findings.map(({ where, what }) => `${where} ${what}`)).toEqual([
+      expect.stringMatching(/^API http:\/\/127.0.0.1:1 does not answer: .*(ECONNREFUSED|bad port)/),
+      expect.stringMatching(/^Pod member-7f-x2 has no sidecar/),
+      'Deployment member has no pod that is ready',
+      expect.stringMatching(/^Component family-account-member-external ackWait is not set/),
+      expect.stringMatching(/^CustomResourceDefinition subscriptions.dapr.io .* does not serve v2alpha1/),
+    ]);
+    expect(found.findings[0]!.remedy).toBe('mend what else is found, then look again');
+    expect(found.unseen).toEqual([unheard]);
+    expect(print(found)).toContain(`${unheard}\n5 found.`);
+  });
+
+  test.each([
+    ['/elsewhere', /does not answer: GET \/v1\/subscribers answered 404: /],
+    ['/nonsense', /does not answer: GET \/v1\/subscribers answered no subscribers: {"items":/],
+  ])('and nothing else is found, it is said how to look at it: %s', async (path, what) => {
+    await using server = await serve(well());
+    const found = await diagnose({ ...options, kubernetes: { url: server.url }, apiUrl: server.url + path });
+    expect(found.findings).toEqual([
+      {
+        where: `API ${server.url}${path}`,
+        what: expect.stringMatching(what),
+        remedy: expect.stringMatching(/^kubectl get pods --selector app.kubernetes.io\/name=member/),
+      },
+    ]);
+    expect(found.unseen).toEqual([unheard]);
+  });
+});
+
+test('a cluster that cannot be asked is said', async () => {
   await using server = await serve(well());
-  const options = {
-    kubernetes: { url: server.url },
-    apiUrl: server.url,
-    operatorToken: 'token-of-operators',
-    apps: APPS,
-  };
-  await expect(diagnose({ ...options, namespace: 'nowhere' })).rejects.toThrow(
+  const options = { apiUrl: server.url, operatorToken: 'of-operators', apps: APPS };
+  await expect(diagnose({ ...options, kubernetes: { url: server.url }, namespace: 'nowhere' })).rejects.toThrow(
     /^Kubernetes answered 404 to .*nowhere.*: no such list$/,
   );
-  await expect(diagnose({ ...options, namespace: 'here', apiUrl: `${server.url}/elsewhere` })).rejects.toThrow(
-    /^GET .*\/elsewhere\/v1\/subscribers answered 404/,
+  await expect(diagnose({ ...options, kubernetes: { url: 'http://localhost:1' }, namespace: 'here' })).rejects.toThrow(
+    /^Kubernetes at http:\/\/localhost:1 does not answer: .*ECONNREFUSED/,
   );
+});
+
+describe('The command', () => {
+  const run = async (env: Record<string, string>) => {
+    const child = promisify(execFile)(process.execPath, [join(root, 'services/doctor/main.ts'), ...APPS], {
+      env: { NAMESPACE: 'here', OPERATOR_TOKEN: 'o'.repeat(32), ...env },
+    });
+    const { code = 0, stdout, stderr } = await child.catch((error) => error);
+    return [code, stdout + stderr];
+  };
+  const NOWHERE = 'http://127.0.0.1:1';
+
+  test('ends with 0 when all is well, with 1 when something is found, and with 2 when it could not look', async () => {
+    await using server = await serve(well());
+    expect(await run({ KUBERNETES_URL: server.url, API_URL: server.url })).toEqual([
+      0,
+      'Nothing keeps events from being heard.\n',
+    ]);
+    expect(await run({ KUBERNETES_URL: server.url, API_URL: NOWHERE })).toEqual([
+      1,
+      expect.stringMatching(
+        /^API http.* does not answer: .*\n {4}kubectl get pods .*\n.*was not looked at\.\n1 found\.\n$/,
+      ),
+    ]);
+    expect(await run({ KUBERNETES_URL: NOWHERE, API_URL: server.url })).toEqual([
+      2,
+      expect.stringMatching(/^Kubernetes at http.* does not answer: .*ECONNREFUSED/),
+    ]);
+  });
 });

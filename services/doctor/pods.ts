@@ -1,0 +1,106 @@
+import type { Subscriber } from '#eventing/subscribers';
+import { type Cluster, type Deployment, isFor, type Pod } from './cluster.ts';
+import { type Finding, finding, restart } from './finding.ts';
+
+/** An app that is well reports four times in this time; milliseconds. */
+const STALE_MS = 120_000;
+
+const appOf = ({ metadata }: Pod): string | undefined => metadata.labels['app.kubernetes.io/name'];
+const isReady = ({ status }: Pod): boolean =>
+  status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+
+/** Whether it runs, and with a sidecar. */
+export function examineDeployment(cluster: Cluster, app: string): Finding[] {
+  const deployment = cluster.deployments.find(({ metadata }) => metadata.name === app);
+  const where = `Deployment ${app}`;
+  if (!deployment) return [finding(where, 'is not there', `install the chart that ${app} is in`)];
+  const { spec, status } = deployment;
+  const pods = cluster.pods.filter((pod) => appOf(pod) === app && pod.metadata.deletionTimestamp === undefined);
+  const bare = pods.filter(
+    ({ metadata, spec }) =>
+      metadata.annotations['dapr.io/enabled'] === 'true' &&
+      ![...spec.containers, ...spec.initContainers].some(({ name }) => name === 'daprd'),
+  );
+  const found = bare.map(({ metadata }) =>
+    finding(
+      `Pod ${metadata.name}`,
+      'has no sidecar: it was started while the injector was away',
+      `see that dapr-sidecar-injector runs, then kubectl delete pod ${metadata.name}`,
+    ),
+  );
+  if (spec.replicas === 0)
+    found.push(
+      finding(where, 'has no pods: its events wait at the broker', `kubectl scale deployment/${app} --replicas=1`),
+    );
+  else if (status.readyReplicas === 0)
+    found.push(
+      finding(where, 'has no pod that is ready', `kubectl describe pods --selector app.kubernetes.io/name=${app}`),
+    );
+  return [...found, ...examineAnnotations(deployment)];
+}
+
+/** What its sidecar has to be told, by annotation: what a value has to be like, and what comes of another. */
+const ANNOTATIONS: Readonly<Record<string, readonly [isWell: (value: string) => boolean, why: string]>> = {
+  'dapr.io/enable-app-health-check': [
+    (value) => value === 'true',
+    'is not "true": the sidecar would go on delivering to an app that is ending, or whose database is away',
+  ],
+  'dapr.io/block-shutdown-duration': [
+    (value) => /[1-9]/.test(value),
+    'is not set: the sidecar would be gone before its app, with what the app has still to publish and to answer',
+  ],
+  'dapr.io/disable-init-endpoints': [
+    (value) => value.split(',').some((it) => it.trim() === 'subscribe'),
+    'does not hold "subscribe": subscriptions that the app answers itself would win over those of the cluster, silently',
+  ],
+};
+
+function examineAnnotations({ metadata: { name }, spec }: Deployment): Finding[] {
+  const { annotations } = spec.template.metadata;
+  return Object.entries(ANNOTATIONS)
+    .filter(([annotation, [isWell]]) => !isWell(annotations[annotation] ?? ''))
+    .map(([annotation, [, why]]) =>
+      finding(`Deployment ${name}`, `${annotation} ${why}`, `upgrade the chart that ${name} is in`),
+    );
+}
+
+/** What its sidecars have loaded, against what there is for them. */
+export function examineSidecars(
+  cluster: Cluster,
+  app: string,
+  subscriber: Subscriber | undefined,
+  now: Date,
+): Finding[] {
+  const pods = cluster.pods.filter((pod) => appOf(pod) === app && isReady(pod));
+  const reports = subscriber?.sidecars ?? [];
+  const subscriptions = cluster.subscriptions.filter(({ scopes }) => scopes.includes(app));
+  const components = cluster.components.filter(({ scopes }) => scopes.includes(app));
+  return pods.flatMap(({ metadata: { name } }) => {
+    const report = reports.find(({ replica }) => replica.startsWith(`${name}:`));
+    const look = `kubectl logs ${name} --container daprd`;
+    const tell = (what: string, remedy = `${look}, then ${restart(app)}`) => finding(`Pod ${name}`, what, remedy);
+    if (!report) return [tell('its sidecar has not been heard of', look)];
+    if (now.getTime() - Date.parse(report.reportedAt) > STALE_MS)
+      return [tell(`its sidecar was heard of last at ${report.reportedAt}`, look)];
+    const unloaded = components.filter((it) => !report.components.some((has) => has.name === it.metadata.name));
+    const unheard = subscriptions.filter(
+      ({ spec }) => !report.subscriptions.some((has) => has.component === spec.pubsubname && has.topic === spec.topic),
+    );
+    const unknown = report.subscriptions.filter(
+      ({ component, topic }) =>
+        !cluster.subscriptions.some(
+          (it) => isFor(it, app) && it.spec.pubsubname === component && it.spec.topic === topic,
+        ),
+    );
+    return [
+      ...unloaded.map((it) => tell(`its sidecar has not loaded the Component ${it.metadata.name}`)),
+      ...unheard.map((it) => tell(`its sidecar does not follow the Subscription ${it.metadata.name}`)),
+      ...unknown.map(({ component, topic }) =>
+        tell(
+          `its sidecar hears ${topic} through ${component}, and no Subscription says so: one that has gone since, or the app's own, which wins silently`,
+          restart(app),
+        ),
+      ),
+    ];
+  });
+}
