@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { common, hearing, type Settings, token } from '#service/config';
 
-const { PORT, HOST, LINGER_SECONDS, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const { PORT, HOST, LINGER_SECONDS, DRAIN_SECONDS, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
 
 /** The environment of the family-account service. */
 export const settings = {
   PORT: { ...PORT, default: '8081' },
   HOST,
   LINGER_SECONDS,
+  DRAIN_SECONDS,
   DATABASE_URL,
   ...hearing,
   LOG_LEVEL,

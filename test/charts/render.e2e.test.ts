@@ -214,6 +214,8 @@ describe('Refused, with a sentence:', () => {
     ['family-account', 'broker: { deliverySeconds: 200 }', 'use at least 400'],
     ['member', 'shutdown: { gracePeriodSeconds: 30 }', 'pods would be killed in the middle of their work'],
     ['workers', 'dapr: { blockShutdownSeconds: 5 }', 'before its app has said that it leaves'],
+    ['workers', 'dapr: { blockShutdownSeconds: 40 }', 'it would be killed while it publishes'],
+    ['member', 'shutdown: { drainSeconds: 25 }', 'pods would be killed in the middle of their work'],
     ['member', 'api: { replicas: 33 }', 'an outbox has 32 partitions'],
     ['member', 'api: { autoscaling: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
     ['member', 'api: { keda: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
@@ -253,6 +255,21 @@ test('every pod may do as little as can be, and every container says what it nee
       });
     }
   }
+});
+
+test('what a pod may take to end is what its processes are given', async () => {
+  const given = async (chart: string, values: string) =>
+    ofKind(await render(helm, chart, values), 'Deployment').map(({ spec }) =>
+      spec.template.spec.containers.map(({ env }: { env: { name: string; value?: string }[] }) =>
+        Object.fromEntries(env.map(({ name, value }) => [name, value])),
+      ),
+    );
+  const longer = 'shutdown: { lingerSeconds: 9, drainSeconds: 33, gracePeriodSeconds: 60 }';
+  for (const chart of charts)
+    for (const [app, relay] of await given(chart, longer)) {
+      expect(app).toMatchObject({ LINGER_SECONDS: '9', DRAIN_SECONDS: '33' });
+      if (chart !== 'workers') expect(relay).toMatchObject({ DRAIN_SECONDS: '33' });
+    }
 });
 
 test('the doctor may look, and nothing else; at what is the cluster’s only where it is told so', async () => {
