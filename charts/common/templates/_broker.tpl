@@ -179,6 +179,8 @@ spec:
       {{- range .apis }}
       - { name: {{ . }}, version: v1.0, protocol: http }
       {{- end }}
+      # Nobody speaks gRPC to a sidecar, and without a rule for it all of it is open. This one opens what is open over HTTP as well.
+      - { name: metadata, version: v1, protocol: grpc }
   metrics:
     enabled: true
     http: { increasedCardinality: false }
