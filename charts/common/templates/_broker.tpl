@@ -32,7 +32,9 @@ spec:
   type: pubsub.{{ get (dict "jetstream" "jetstream" "redis" "redis" "rabbitmq" "rabbitmq" "kafka" "kafka") $broker.kind }}
   version: v1
   metadata:
-    {{- include (printf "common.component.%s" $broker.kind) . | nindent 4 }}
+    {{- $set := include (printf "common.component.%s" $broker.kind) . }}
+    {{- include "common.refuseMetadata" (dict "broker" $broker "set" ($set | fromYamlArray)) }}
+    {{- $set | nindent 4 }}
     {{- range $name, $value := $broker.extraMetadata }}
     - { name: {{ $name }}, value: {{ $value | quote }} }
     {{- end }}
@@ -41,6 +43,36 @@ spec:
     - { name: allowedTopics, value: {{ $topic }} }
     - { name: publishingScopes, value: {{ join ";" $publishing | quote }} }
     - { name: subscriptionScopes, value: {{ join ";" $subscribing | quote }} }
+{{- end }}
+
+{{/*
+More metadata may add to what the chart sets, and not undo it: daprd takes the last one of a name, in whatever letters it is written.
+Takes: broker, set (what the chart sets).
+*/}}
+{{- define "common.refuseMetadata" -}}
+{{- $taken := dict "protectedtopics" true "allowedtopics" true "publishingscopes" true "subscriptionscopes" true -}}
+{{- range .set }}{{ $_ := set $taken (lower .name) true }}{{ end -}}
+{{- $losing := get (dict
+  "jetstream" (dict
+    "maxdeliver" "an event that could not be handled so many times would be given up"
+    "ackpolicy" "events would count as heard that no app has answered for"
+    "memorystorage" "what each app has heard would be forgotten with a restart of the broker")
+  "redis" (dict "maxlenapprox" "a stream would drop what a slow app has not read")
+  "rabbitmq" (dict
+    "enabledeadletter" "what an app cannot handle yet would leave its queue for good"
+    "maxlen" "a queue would drop what a slow app has not read"
+    "maxlenbytes" "a queue would drop what a slow app has not read"
+    "ttlinseconds" "a queue would drop what a slow app has not read")
+  "kafka" (dict "consumeretryenabled" "what an app cannot handle yet would be passed over")
+) .broker.kind -}}
+{{- range $name, $_ := .broker.extraMetadata -}}
+{{- if hasKey $taken (lower $name) -}}
+{{- fail (printf "broker.extraMetadata sets %s, which the chart sets itself: a sidecar takes the last one of a name, and would lose what the chart's is for" $name) -}}
+{{- end -}}
+{{- with get $losing (lower $name) -}}
+{{- fail (printf "broker.extraMetadata sets %s: %s" $name .) -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* One durable per app and topic, shared by replicas: a second topic on a durable gets nothing, without an error. */}}
@@ -108,6 +140,9 @@ spec:
 - { name: maxMessageBytes, value: "1048576" }
 {{- end }}
 
+{{/* How long an app may take for a delivery before its sidecar gives it the same one again; seconds. */}}
+{{- define "common.deliveryTimeout" -}}12{{- end }}
+
 {{/*
 What a chart's sidecars do when the app or the broker does not answer: deliver until it does, for ever; publish once, since the relay
 tries again itself. Takes: root, topics, apps.
@@ -123,7 +158,7 @@ spec:
   policies:
     timeouts:
       publish: 5s
-      delivery: 12s
+      delivery: {{ include "common.deliveryTimeout" . }}s
     retries:
       until-answered:
         policy: exponential

@@ -123,6 +123,10 @@ spec:
 {{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would be gone before its app has said that it leaves (shutdown.endpointsSeconds + lingerSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- end -}}
+{{- $delivery := include "common.deliveryTimeout" . | int -}}
+{{- if le (int $values.broker.deliverySeconds) $delivery -}}
+{{- fail (printf "broker.deliverySeconds is %d, and an app may take %d s for a delivery: the broker would bring events again that are being worked on; use at least %d" (int $values.broker.deliverySeconds) $delivery (add1 $delivery)) -}}
+{{- end -}}
 {{- with $values.broker.repairSeconds -}}
 {{- if lt (int .) (int (mul 2 $values.broker.deliverySeconds)) -}}
 {{- fail (printf "broker.repairSeconds is %d, and the broker brings an event again only after broker.deliverySeconds (%d s): what is on its way would be asked for again; use at least %d" (int .) (int $values.broker.deliverySeconds) (mul 2 $values.broker.deliverySeconds)) -}}
