@@ -91,6 +91,25 @@ describe('Whatever the broker,', () => {
     }
   });
 
+  test('what is given beside comes with it, from the values or from the Secret', async () => {
+    for (const kind of ['jetstream', 'redis', 'rabbitmq', 'kafka']) {
+      const more = 'extraMetadata: { plain: 1 }, extraSecretMetadata: { tls_client_cert: tls.crt, caCert: ca.crt }';
+      const manifests = await renderAll(`broker: { kind: ${kind}, ${more} }`);
+      for (const { spec } of ofKind(manifests, 'Component'))
+        expect(spec.metadata).toEqual(
+          expect.arrayContaining([
+            { name: 'plain', value: '1' },
+            { name: 'tls_client_cert', envRef: 'BROKER_TLS_CLIENT_CERT' },
+            { name: 'caCert', envRef: 'BROKER_CACERT' },
+          ]),
+        );
+      for (const { spec } of ofKind(manifests, 'Deployment'))
+        expect(spec.template.metadata.annotations['dapr.io/env-from-secret'].split(',')).toEqual(
+          expect.arrayContaining(['BROKER_TLS_CLIENT_CERT=broker:tls.crt', 'BROKER_CACERT=broker:ca.crt']),
+        );
+    }
+  });
+
   test('none loses what it took, or stops, as it would with its own defaults', async () => {
     const of = async (kind: string) =>
       metadataOf(ofKind(await renderAll(`broker: { kind: ${kind} }`), 'Component')[0]!);
@@ -226,9 +245,15 @@ describe('Refused, with a sentence:', () => {
     ['workers', 'broker: { kind: rabbitmq, rabbitmq: { prefetchCount: 0 } }', 'prefetchCount'],
     ['workers', 'broker: { kind: rabbitmq, rabbitmq: { prefetchCount: 256 } }', 'prefetchCount'],
     ['workers', 'broker: { kind: redis, redis: { keepHours: 0 } }', 'keepHours'],
-    ['family-account', 'broker: { extraMetadata: { ackWait: 1s } }', 'sets ackWait, which the chart sets itself'],
-    ['family-account', 'broker: { extraMetadata: { ACKWAIT: 1s } }', 'sets ACKWAIT, which the chart sets itself'],
-    ['member', 'broker: { extraMetadata: { allowedTopics: "" } }', 'sets allowedTopics, which the chart sets itself'],
+    ['family-account', 'broker: { extraMetadata: { ackWait: 1s } }', 'sets ackWait, which the chart sets already'],
+    ['family-account', 'broker: { extraMetadata: { ACKWAIT: 1s } }', 'sets ACKWAIT, which the chart sets already'],
+    ['member', 'broker: { extraMetadata: { allowedTopics: "" } }', 'sets allowedTopics, which the chart sets already'],
+    ['member', 'broker: { extraSecretMetadata: { natsUrl: url } }', 'sets natsUrl, which the chart sets already'],
+    [
+      'member',
+      'broker: { extraMetadata: { jwt: x }, extraSecretMetadata: { JWT: x } }',
+      'broker.extraMetadata sets already',
+    ],
     ['workers', 'broker: { extraMetadata: { maxDeliver: "5" } }', 'would be given up'],
     ['workers', 'broker: { kind: redis, extraMetadata: { maxLenApprox: "5" } }', 'a slow app has not read'],
     ['workers', 'broker: { kind: rabbitmq, extraMetadata: { enableDeadLetter: "true" } }', 'leave its queue for good'],
@@ -283,6 +308,22 @@ test('what a pod may take to end is what its processes are given', async () => {
       expect(app).toMatchObject({ LINGER_SECONDS: '9', DRAIN_SECONDS: '33' });
       if (chart !== 'workers') expect(relay).toMatchObject({ DRAIN_SECONDS: '33' });
     }
+});
+
+test('volumes of one’s own are in every pod and every container', async () => {
+  for (const chart of charts) {
+    const volumes = [{ name: 'ca', secret: { secretName: 'postgres-ca' } }];
+    const volumeMounts = [{ name: 'ca', mountPath: '/etc/postgres-ca', readOnly: true }];
+    for (const { spec } of podsOf(await render(helm, chart))) {
+      expect(spec).not.toHaveProperty('volumes');
+      for (const container of spec.containers) expect(container).not.toHaveProperty('volumeMounts');
+    }
+    const given = JSON.stringify({ extraVolumes: volumes, extraVolumeMounts: volumeMounts });
+    for (const { spec } of podsOf(await render(helm, chart, given))) {
+      expect(spec.volumes).toEqual(volumes);
+      for (const container of spec.containers) expect(container.volumeMounts).toEqual(volumeMounts);
+    }
+  }
 });
 
 test('the doctor may look, and nothing else; at what is the cluster’s only where it is told so', async () => {

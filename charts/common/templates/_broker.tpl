@@ -8,7 +8,15 @@
 {{- $pairs = append $pairs (printf "%s=%s:%s" $name $broker.existingSecret (get $broker.keys $key)) -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $key := $broker.extraSecretMetadata -}}
+{{- $pairs = append $pairs (printf "%s=%s:%s" (include "common.metadataVariable" $name) $broker.existingSecret $key) -}}
+{{- end -}}
 {{ join "," $pairs }}
+{{- end }}
+
+{{/* The environment variable with a piece of metadata from the broker's Secret, such as BROKER_TLS_CLIENT_CERT for tls_client_cert. */}}
+{{- define "common.metadataVariable" -}}
+BROKER_{{ regexReplaceAll "\\W" . "_" | upper }}
 {{- end }}
 
 {{/*
@@ -38,6 +46,9 @@ spec:
     {{- range $name, $value := $broker.extraMetadata }}
     - { name: {{ $name }}, value: {{ $value | quote }} }
     {{- end }}
+    {{- range $name, $_ := $broker.extraSecretMetadata }}
+    - { name: {{ $name }}, envRef: {{ include "common.metadataVariable" $name }} }
+    {{- end }}
     # A protected topic is closed to every app that is not named here.
     - { name: protectedTopics, value: {{ $topic }} }
     - { name: allowedTopics, value: {{ $topic }} }
@@ -50,8 +61,8 @@ More metadata may add to what the chart sets, and not undo it: daprd takes the l
 Takes: broker, set (what the chart sets).
 */}}
 {{- define "common.refuseMetadata" -}}
-{{- $taken := dict "protectedtopics" true "allowedtopics" true "publishingscopes" true "subscriptionscopes" true -}}
-{{- range .set }}{{ $_ := set $taken (lower .name) true }}{{ end -}}
+{{- $taken := dict "protectedtopics" "the chart" "allowedtopics" "the chart" "publishingscopes" "the chart" "subscriptionscopes" "the chart" -}}
+{{- range .set }}{{ $_ := set $taken (lower .name) "the chart" }}{{ end -}}
 {{- $losing := get (dict
   "jetstream" (dict
     "maxdeliver" "an event that could not be handled so many times would be given up"
@@ -65,12 +76,15 @@ Takes: broker, set (what the chart sets).
     "ttlinseconds" "a queue would drop what a slow app has not read")
   "kafka" (dict "consumeretryenabled" "what an app cannot handle yet would be passed over")
 ) .broker.kind -}}
-{{- range $name, $_ := .broker.extraMetadata -}}
-{{- if hasKey $taken (lower $name) -}}
-{{- fail (printf "broker.extraMetadata sets %s, which the chart sets itself: a sidecar takes the last one of a name, and would lose what the chart's is for" $name) -}}
+{{- range $group := list "extraMetadata" "extraSecretMetadata" -}}
+{{- range $name, $_ := get $.broker $group -}}
+{{- with get $taken (lower $name) -}}
+{{- fail (printf "broker.%s sets %s, which %s sets already: a sidecar takes the last one of a name, and would lose what the other is for" $group $name .) -}}
 {{- end -}}
 {{- with get $losing (lower $name) -}}
-{{- fail (printf "broker.extraMetadata sets %s: %s" $name .) -}}
+{{- fail (printf "broker.%s sets %s: %s" $group $name .) -}}
+{{- end -}}
+{{- $_ := set $taken (lower $name) (print "broker." $group) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
