@@ -4,6 +4,7 @@ import { parseAllDocuments } from 'yaml';
 import { charts } from '../../docs/charts.ts';
 import { helmPrograms, type Manifest, render } from '../support/helm.ts';
 import { root } from '../support/stack.ts';
+import { ofKind, podsOf } from './manifests.ts';
 
 let helm: string;
 let oldHelm: string;
@@ -11,7 +12,6 @@ beforeAll(async () => {
   [helm, oldHelm] = (await helmPrograms()) as [string, string];
 });
 
-const ofKind = (manifests: readonly Manifest[], kind: string) => manifests.filter((it) => it.kind === kind);
 const byName = (manifests: readonly Manifest[]) =>
   Object.fromEntries(manifests.map(({ metadata, scopes, spec }) => [metadata.name, { scopes, spec }]));
 const renderAll = async (values = '') => (await Promise.all(charts.map((chart) => render(helm, chart, values)))).flat();
@@ -19,25 +19,6 @@ const onLaptop = (file: string): Manifest[] =>
   parseAllDocuments(readFileSync(join(root, 'components', file), 'utf8')).map((it) => it.toJS());
 const metadataOf = ({ spec }: Manifest): Record<string, string | undefined> =>
   Object.fromEntries(spec.metadata.map(({ name, value }: { name: string; value?: string }) => [name, value]));
-
-/** All pods that come of manifests, now or later. */
-// biome-ignore lint/suspicious/noExplicitAny: Kubernetes' own resources
-const podsOf = (manifests: readonly Manifest[]): any[] => [
-  ...ofKind(manifests, 'Pod'),
-  ...ofKind(manifests, 'Deployment').map((it) => it.spec.template),
-  ...ofKind(manifests, 'Job').map((it) => it.spec.template),
-  ...ofKind(manifests, 'CronJob').map((it) => it.spec.jobTemplate.spec.template),
-];
-/** Whether a NetworkPolicy is for pods with these labels. */
-const selects =
-  (labels: Readonly<Record<string, string>>) =>
-  ({ spec }: Manifest): boolean => {
-    const { matchLabels = {}, matchExpressions = [] } = spec.podSelector;
-    return (
-      Object.entries(matchLabels).every(([key, value]) => labels[key] === value) &&
-      matchExpressions.every(({ key, values }: { key: string; values: string[] }) => values.includes(labels[key]!))
-    );
-  };
 
 test.each(charts)('Helm 3 and Helm 4 make the same of the chart %s', async (chart) => {
   const manifests = await render(helm, chart);
@@ -156,22 +137,6 @@ describe('What is switched on is there, and else is not:', () => {
     }
   });
 
-  test('a NetworkPolicy for each pod, whatever runs in it, and only one', async () => {
-    expect(ofKind(await renderAll(), 'NetworkPolicy')).toEqual([]);
-    for (const chart of charts) {
-      const manifests = await render(helm, chart, 'networkPolicy: { enabled: true }');
-      const policies = ofKind(manifests, 'NetworkPolicy');
-      const pods = podsOf(manifests);
-      expect(pods.length).toBeGreaterThan(4);
-      for (const { metadata } of pods)
-        expect([metadata.labels['app.kubernetes.io/name'], policies.filter(selects(metadata.labels)).length]).toEqual([
-          metadata.labels['app.kubernetes.io/name'],
-          1,
-        ]);
-      for (const { spec } of policies) expect(spec.policyTypes).toEqual(['Ingress', 'Egress']);
-    }
-  });
-
   test('a ServiceMonitor for each app', async () => {
     expect(ofKind(await renderAll(), 'ServiceMonitor')).toEqual([]);
     const manifests = await renderAll('serviceMonitor: { enabled: true }');
@@ -263,6 +228,9 @@ describe('Refused, with a sentence:', () => {
     ['workers', 'workers: { no-such-worker: {} }', 'no-such-worker'],
     ['workers', 'workers: { publish-recorder: { replica: 3 } }', 'replica'],
     ['member', 'replicas: 3', 'replicas'],
+    ['member', 'readers: [{ namespace: families }]', 'appId'],
+    ['member', 'readers: [{ appId: family-account, nameSpace: families }]', 'nameSpace'],
+    ['member', 'readers: [family-account]', 'readers'],
     ['family-account', 'ingress: { enabled: true }', 'ingress.hosts is empty'],
     ['member', 'api: { replicas: many }', 'replicas'],
   ])('%s with %s', async (chart, values, sentence) => {
