@@ -116,6 +116,8 @@ describe('Whatever the broker,', () => {
   });
 });
 
+const monitored = 'broker: { jetstream: { monitoring: { endpoint: "nats.nats.svc.cluster.local:8222" } } }';
+
 describe('What is switched on is there, and else is not:', () => {
   test.each([
     ['HorizontalPodAutoscaler', '{ autoscaling: { enabled: true } }'],
@@ -127,7 +129,7 @@ describe('What is switched on is there, and else is not:', () => {
       ['workers', 'defaults'],
       ['family-account', 'api'],
     ] as const) {
-      const manifests = await render(helm, chart, `${place}: ${workload}`);
+      const manifests = await render(helm, chart, `${place}: ${workload}\n${chart === 'workers' ? monitored : ''}`);
       const deployments = ofKind(manifests, 'Deployment');
       expect(ofKind(manifests, kind).map((it) => it.spec.scaleTargetRef.name)).toEqual(
         deployments.map(({ metadata }) => metadata.name),
@@ -223,6 +225,12 @@ describe('Refused, with a sentence:', () => {
     ['workers', 'broker: { kind: redis, extraMetadata: { maxLenApprox: "5" } }', 'a slow app has not read'],
     ['workers', 'broker: { kind: rabbitmq, extraMetadata: { enableDeadLetter: "true" } }', 'leave its queue for good'],
     ['workers', 'broker: { kind: kafka, extraMetadata: { consumeRetryEnabled: "false" } }', 'passed over'],
+    ['workers', 'defaults: { keda: { enabled: true } }', 'name its monitoring endpoint'],
+    [
+      'workers',
+      'workers: { external-broadcaster: { keda: { enabled: true } } }\nbroker: { kind: kafka }',
+      'use autoscaling',
+    ],
     ['member', 'broker: { address: "" }', 'address'],
     ['member', 'broker: { kind: carrier-pigeon }', 'kind'],
     ['workers', 'workers: { no-such-worker: {} }', 'no-such-worker'],

@@ -1,4 +1,4 @@
-{{/* How an app is scaled, kept up and watched. Takes: root, app, workload, relay. */}}
+{{/* How an app is scaled, kept up and watched. Takes: root, app, workload, and what common.keda and common.networkPolicy take. */}}
 {{- define "common.operation" -}}
 {{- $labels := include "common.labels" . -}}
 {{- $selector := include "common.selector" . -}}
@@ -37,37 +37,8 @@ spec:
         target: { type: Utilization, averageUtilization: {{ .targetCPUPercent }} }
 {{- end }}
 {{- end }}
-{{- with .workload.keda }}
-{{- if .enabled }}
----
-apiVersion: keda.sh/v1alpha1
-kind: TriggerAuthentication
-metadata:
-  name: {{ $.app }}
-  labels: {{ $labels | nindent 4 }}
-spec:
-  secretTargetRef:
-    - parameter: connection
-      name: {{ $.root.Values.database.existingSecret }}
-      key: {{ $.root.Values.database.keys.readonly }}
----
-apiVersion: keda.sh/v1alpha1
-kind: ScaledObject
-metadata:
-  name: {{ $.app }}
-  labels: {{ $labels | nindent 4 }}
-spec:
-  scaleTargetRef: {{ toYaml $target | nindent 4 }}
-  minReplicaCount: {{ .minReplicas }}
-  maxReplicaCount: {{ .maxReplicas }}
-  triggers:
-    - type: postgresql
-      metadata:
-        # The age of the oldest message that waits, in seconds: one step along an index, however many wait.
-        query: select coalesce((select extract(epoch from clock_timestamp() - created_at) from eventing.outbox order by position limit 1), 0)
-        targetQueryValue: {{ .lagSeconds | quote }}
-      authenticationRef: { name: {{ $.app }} }
-{{- end }}
+{{- if .workload.keda.enabled }}
+{{ include "common.keda" . }}
 {{- end }}
 {{- if .root.Values.serviceMonitor.enabled }}
 ---
