@@ -89,7 +89,7 @@ export function chartReadme(chart: string): string {
     description,
     '',
     '```sh',
-    `helm upgrade --install ${chart} charts/${chart} --namespace member-system --values your-values.yaml --wait`,
+    `helm upgrade --install ${chart} charts/${chart} --namespace member-system --values your-values.yaml --wait --timeout 15m`,
     '```',
     '',
     'What has to be there before, and how to operate it: [docs/operate.md](../../docs/operate.md).',

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { charts } from '../../docs/charts.ts';
-import { helmPrograms, type Manifest, render } from '../support/helm.ts';
+import { helmPrograms, type Manifest, render, renderNotes } from '../support/helm.ts';
 import { root } from '../support/stack.ts';
 import { ofKind, podsOf } from './manifests.ts';
 
@@ -19,6 +19,9 @@ const onLaptop = (file: string): Manifest[] =>
   parseAllDocuments(readFileSync(join(root, 'components', file), 'utf8')).map((it) => it.toJS());
 const metadataOf = ({ spec }: Manifest): Record<string, string | undefined> =>
   Object.fromEntries(spec.metadata.map(({ name, value }: { name: string; value?: string }) => [name, value]));
+
+const finds = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>> = {}) =>
+  Object.entries(selector).every(([key, value]) => labels[key] === value);
 
 test.each(charts)('Helm 3 and Helm 4 make the same of the chart %s', async (chart) => {
   const manifests = await render(helm, chart);
@@ -139,18 +142,25 @@ describe('What is switched on is there, and else is not:', () => {
     }
   });
 
-  test('a ServiceMonitor for each app', async () => {
+  test('a ServiceMonitor for each app, which finds the metrics of its sidecars', async () => {
     expect(ofKind(await renderAll(), 'ServiceMonitor')).toEqual([]);
     const manifests = await renderAll('serviceMonitor: { enabled: true }');
-    expect(
-      ofKind(manifests, 'ServiceMonitor')
-        .map(({ metadata }) => metadata.name)
-        .sort(),
-    ).toEqual(
-      ofKind(manifests, 'Deployment')
-        .map(({ metadata }) => metadata.name)
-        .sort(),
-    );
+    const monitors = ofKind(manifests, 'ServiceMonitor');
+    const deployments = ofKind(manifests, 'Deployment');
+    const names = (of: readonly Manifest[]) => of.map(({ metadata }) => metadata.name).sort();
+    expect(names(monitors)).toEqual(names(deployments));
+    for (const { metadata, spec } of monitors) {
+      const services = ofKind(manifests, 'Service').filter((it) =>
+        finds(spec.selector.matchLabels, it.metadata.labels),
+      );
+      expect(services.map((it) => it.metadata.name)).toEqual([`${metadata.name}-metrics`]);
+      const [{ spec: service }] = services as [Manifest];
+      // Where daprd has them unless told, and nothing here tells it.
+      expect(service.ports).toEqual([{ name: spec.endpoints[0].port, port: 9090 }]);
+      const behind = deployments.filter((it) => finds(service.selector, it.spec.template.metadata.labels));
+      expect(names(behind)).toEqual([metadata.name]);
+      expect(behind[0]!.spec.template.metadata.annotations).not.toHaveProperty(['dapr.io/metrics-port']);
+    }
   });
 
   test('an Ingress for each API, which leads to its Service', async () => {
@@ -299,6 +309,46 @@ test('volumes of one’s own are in every pod and every container', async () => 
       expect(spec.volumes).toEqual(volumes);
       for (const container of spec.containers) expect(container.volumeMounts).toEqual(volumeMounts);
     }
+  }
+});
+
+test('a Subscription says whose it is and what it is about', async () => {
+  const subscriptions = ofKind(await renderAll('commonLabels: { team: identity }'), 'Subscription');
+  expect(subscriptions.length).toBe(9);
+  for (const { metadata, scopes, spec } of subscriptions)
+    expect(metadata.labels).toMatchObject({
+      'app.kubernetes.io/name': scopes![0],
+      'app.kubernetes.io/part-of': 'member-system',
+      'member-system/topic': spec.topic,
+      team: 'identity',
+    });
+});
+
+test('a canary that stops is named before its pod is killed', async () => {
+  for (const [chart, hops, systems] of [
+    ['member', 7, 1],
+    ['family-account', 15, 2],
+  ] as const)
+    for (const timeout of [1, 30, 600]) {
+      const [pod] = ofKind(await render(helm, chart, `canary: { timeoutSeconds: ${timeout} }`), 'Pod');
+      expect(pod!.spec.activeDeadlineSeconds).toBeGreaterThan((hops + systems) * timeout);
+    }
+});
+
+test.each(charts)('what Helm says after an install of %s names what there is', async (chart) => {
+  const notes = await renderNotes(helm, chart);
+  const there = (await render(helm, chart)).map(({ kind, metadata }) => `${kind.toLowerCase()}/${metadata.name}`);
+  for (const [named] of notes.matchAll(/\b(deployment|service)\/[\w-]+/g)) expect(there).toContain(named);
+  expect(notes).toMatch(chart === 'workers' ? /get subscriptions/ : /rollout status deployment/);
+  for (const line of notes.split('\n').filter((it) => /^ +(kubectl|helm)/.test(it)))
+    expect(line).toContain('-n a-namespace');
+  if (chart === 'workers') return;
+  expect(notes).toContain(`test ${chart} --logs`);
+  const led = 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }';
+  if (chart === 'member') {
+    expect(notes).not.toContain('WARNING');
+    expect(await renderNotes(helm, chart, led)).toContain('WARNING: behind the Ingress');
+    expect(await renderNotes(helm, chart, `${led}\ntrustProxy: true`)).not.toContain('WARNING');
   }
 });
 
