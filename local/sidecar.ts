@@ -28,6 +28,8 @@ export async function writeDaprConfiguration(dataDir: string): Promise<string> {
     kind: 'Configuration',
     metadata: { name: 'laptop' },
     spec: {
+      // Nobody speaks gRPC to a sidecar, and without a rule for it all of it is open. HTTP has none, and is.
+      api: { allowed: [{ name: 'metadata', version: 'v1', protocol: 'grpc' }] },
       nameResolution: {
         component: 'sqlite',
         configuration: { connectionString: join(dataDir, 'dapr-names.db') },

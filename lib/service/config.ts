@@ -125,6 +125,11 @@ export const common = {
     doc: 'how long a process that is told to stop goes on serving: for a third of it callers are asked to part, then it says that it is not healthy, so that its sidecar leaves before it',
     default: '0',
   },
+  DRAIN_SECONDS: {
+    schema: integer({ min: 1, max: 600 }),
+    doc: 'how long a process that has stopped serving may take to finish what it has begun; half of it is for requests, since what they work with closes after them',
+    default: '20',
+  },
   DATABASE_URL: {
     schema: url('postgres', 'postgresql'),
     doc: 'PostgreSQL, as `postgres://role:password@host:port/database`',

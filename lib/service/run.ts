@@ -10,11 +10,13 @@ export interface Life {
   readonly stack: AsyncDisposableStack;
   /** Called first when the process is told to stop, in the order given: readiness falls here. */
   onShutdown(step: () => void | Promise<void>): void;
+  /** How long all that closes may take together, once those steps are done; 20 s unless told. */
+  drainWithin(seconds: number): void;
   readonly log: Log;
 }
 
-/** Orchestrators kill after 30 s; what has not closed by then is worth a line in the log. */
-const SHUTDOWN_TIMEOUT_MS = 25_000;
+/** Unless told. Orchestrators kill after 30 s; what has not closed by then is worth a line in the log. */
+const DRAIN_SECONDS = 20;
 
 /**
  * Runs a process: `main` opens everything and returns; SIGTERM or SIGINT closes everything, and exits 0. A second signal exits at once.
@@ -24,18 +26,22 @@ export async function run(name: string, main: (life: Life) => Promise<void>): Pr
   const log = createLog(name, process.env.LOG_LEVEL);
   const stack = new AsyncDisposableStack();
   const steps: (() => void | Promise<void>)[] = [];
+  let drainSeconds = DRAIN_SECONDS;
   let stopping = false;
   const stop = (signal: NodeJS.Signals) => {
     if (stopping) process.exit(1);
     stopping = true;
     log.info({ signal }, 'stopping');
-    void close(steps, stack, log).then((code) => process.exit(code));
+    void close(steps, stack, log, drainSeconds).then((code) => process.exit(code));
   };
   process.on('SIGTERM', stop).on('SIGINT', stop);
   for (const event of ['uncaughtException', 'unhandledRejection'] as const)
     process.on(event, (error) => die(log, error));
   try {
-    await main({ stack, onShutdown: (step) => steps.push(step), log });
+    const drainWithin = (seconds: number) => {
+      drainSeconds = seconds;
+    };
+    await main({ stack, onShutdown: (step) => steps.push(step), drainWithin, log });
   } catch (error) {
     // A signal during the start closes what the start still works on: its failing then is no news.
     if (stopping) return;
@@ -45,10 +51,16 @@ export async function run(name: string, main: (life: Life) => Promise<void>): Pr
   }
 }
 
-async function close(steps: (() => void | Promise<void>)[], stack: AsyncDisposableStack, log: Log): Promise<number> {
-  const timer = setTimeout(() => die(log, new Error('The shutdown takes too long')), SHUTDOWN_TIMEOUT_MS);
+async function close(
+  steps: (() => void | Promise<void>)[],
+  stack: AsyncDisposableStack,
+  log: Log,
+  drainSeconds: number,
+): Promise<number> {
+  let timer: NodeJS.Timeout | undefined;
   try {
     for (const step of steps) await step();
+    timer = setTimeout(() => die(log, new Error('The shutdown takes too long')), drainSeconds * 1000);
     await stack.disposeAsync();
     log.info('stopped');
     return 0;
@@ -82,13 +94,12 @@ export interface ListenOptions {
   readonly requestTimeoutMs?: number;
   /** Who does not read its answer holds it, and a connection, until then; longer than any answer of ours takes to begin. */
   readonly standstillMs?: number;
+  /** How long the process may take to close. Requests get half of it, once the server is told to close: what they work with closes after them. */
+  readonly drainSeconds?: number;
 }
 
 /** How often is looked for those whose time is over. Node's own half a minute would make 10 s up to 40. */
 const CONNECTIONS_CHECKING_MS = 1_000;
-
-/** Requests get this long to finish once the server is told to close. */
-const DRAIN_TIMEOUT_MS = 10_000;
 
 /** Serves `app`; resolves when the port is open. Disposing stops accepting, lets running requests finish and ends every connection. */
 export async function listen(
@@ -100,6 +111,7 @@ export async function listen(
     headersTimeoutMs = 10_000,
     requestTimeoutMs = 30_000,
     standstillMs = 60_000,
+    drainSeconds = DRAIN_SECONDS,
   }: ListenOptions,
 ): Promise<Server & AsyncDisposable> {
   const limits = {
@@ -120,7 +132,7 @@ export async function listen(
   server.once('error', reject).listen(port, host, resolve);
   await promise;
   server.off('error', reject);
-  return Object.assign(server, { [Symbol.asyncDispose]: () => closeServer(server) });
+  return Object.assign(server, { [Symbol.asyncDispose]: () => closeServer(server, drainSeconds * 500) });
 }
 
 /** A body that was refused before its end: what the client asks next on the connection would wait behind it. */
@@ -128,12 +140,12 @@ function readToTheEnd(request: IncomingMessage, response: ServerResponse): void 
   response.on('finish', () => request.unpipe().resume());
 }
 
-async function closeServer(server: Server): Promise<void> {
+async function closeServer(server: Server, drainMs: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   // Says "connection: close" on answers to come, and ends the connections of those already begun as they fall idle.
   server.prependListener('request', (_, response) => response.setHeader('Connection', 'close'));
   const idle = setInterval(() => server.closeIdleConnections(), 50);
-  const timeout = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT_MS);
+  const timeout = setTimeout(() => server.closeAllConnections(), drainMs);
   server.close(() => resolve());
   await promise;
   clearInterval(idle);

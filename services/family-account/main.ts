@@ -12,7 +12,7 @@ import { memberClient } from './member-client.ts';
 import { settings } from './settings.ts';
 import { system } from './system.ts';
 
-await run(system.name, async ({ stack, onShutdown, log }) => {
+await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
   const config = readConfig(settings);
   const { orm, keyring } = stack.use(await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY }));
   const member = stack.use(
@@ -27,12 +27,15 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   for (const consumer of orderedConsumers) await join(orm, consumer, 'beginning');
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.leave(config.LINGER_SECONDS));
+  drainWithin(config.DRAIN_SECONDS);
   const before = hear({ stack, log, orm, system, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;
   const root = await keyring.root(orm.em.fork());
   const idempotency = new Idempotency(root);
   stack.use(idempotency.forgetting(orm.em.fork(), log));
   const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, idempotency, before });
-  const server = stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
+  const server = stack.use(
+    await listen(api, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }),
+  );
   log.info(server.address(), 'listening');
 });

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { common, hearing, restoring, type Settings, token } from '#service/config';
 
-const { PORT, HOST, LINGER_SECONDS, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const { PORT, HOST, LINGER_SECONDS, DRAIN_SECONDS, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
 
 const masterKey = {
   ...MASTER_KEY,
@@ -13,6 +13,7 @@ export const settings = {
   PORT: { ...PORT, default: '8081' },
   HOST,
   LINGER_SECONDS,
+  DRAIN_SECONDS,
   DATABASE_URL,
   ...hearing,
   LOG_LEVEL,

@@ -11,7 +11,7 @@ import { portOneIdentityProvider } from './portone-identity-provider.ts';
 import { settings } from './settings.ts';
 import { system } from './system.ts';
 
-await run(system.name, async ({ stack, onShutdown, log }) => {
+await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
   const config = readConfig(settings);
   const { orm, keyring } = stack.use(
     await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, channel: system.name }),
@@ -20,6 +20,7 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
   stack.use(new SidecarReports({ orm, appId: system.name, ...sidecar }).start());
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.leave(config.LINGER_SECONDS));
+  drainWithin(config.DRAIN_SECONDS);
   const root = await keyring.root(orm.em.fork());
   const idempotency = new Idempotency(root);
   stack.use(idempotency.forgetting(orm.em.fork(), log));
@@ -36,6 +37,6 @@ await run(system.name, async ({ stack, onShutdown, log }) => {
     hashIdentity: identityHasher(root),
     provider: portOneIdentityProvider({ url: config.IDENTITY_PROVIDER_URL, secret: config.IDENTITY_PROVIDER_SECRET }),
   });
-  stack.use(await listen(api, { port: config.PORT, host: config.HOST }));
+  stack.use(await listen(api, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }));
   log.info({ port: config.PORT }, 'listening');
 });

@@ -6,7 +6,7 @@ import { listen, run } from '#service/run';
 import { Relay } from './relay.ts';
 import { settings } from './settings.ts';
 
-await run('relay', async ({ stack, onShutdown, log }) => {
+await run('relay', async ({ stack, onShutdown, drainWithin, log }) => {
   const config = readConfig(settings);
   const publisher = stack.use(
     new DaprPublisher({
@@ -33,6 +33,7 @@ await run('relay', async ({ stack, onShutdown, log }) => {
   });
   const health = new Health({ lease: () => relay.check(), dapr });
   onShutdown(() => health.leave(0));
+  drainWithin(config.DRAIN_SECONDS);
   stack.use(await listen(createProbes(health), { port: config.PORT, host: config.HOST }));
   stack.use(relay.start());
   log.info({ port: config.PORT }, 'listening');

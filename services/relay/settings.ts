@@ -1,12 +1,26 @@
 import { z } from 'zod';
 import { common, integer, type Settings } from '#service/config';
 
-const { PORT, HOST, DATABASE_URL, DAPR_HTTP_PORT, DAPR_API_TOKEN, BROKER_ADDRESS, SILENCE_SECONDS, LOG_LEVEL } = common;
+const {
+  PORT,
+  HOST,
+  DRAIN_SECONDS,
+  DATABASE_URL,
+  DAPR_HTTP_PORT,
+  DAPR_API_TOKEN,
+  BROKER_ADDRESS,
+  SILENCE_SECONDS,
+  LOG_LEVEL,
+} = common;
 
 /** The environment of each relay. */
 export const settings = {
   PORT: { ...PORT, doc: 'port of `/healthz` and `/readyz`; 0 takes a free one', default: '8082' },
   HOST,
+  DRAIN_SECONDS: {
+    ...DRAIN_SECONDS,
+    doc: 'how long a relay that is told to stop may take to finish its wave and give its partitions back',
+  },
   APP_ID: {
     schema: z.string().regex(/^[a-z0-9-]{1,50}$/, 'not an app-id'),
     doc: 'Dapr app-id of the service beside it: topics are published through the components `<app-id>-<topic>`',

@@ -6,7 +6,7 @@ import { createApi } from '#service/http';
 import { listen, run } from '#service/run';
 import { findWorker } from './workers.ts';
 
-await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
+await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, drainWithin, log }) => {
   const { name, worker } = findWorker(process.argv[2]);
   const config = readConfig(workerSettings);
   const { orm, keyring } = stack.use(
@@ -15,6 +15,7 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
   );
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   onShutdown(() => health.leave(config.LINGER_SECONDS));
+  drainWithin(config.DRAIN_SECONDS);
   const app = createApi({
     title: name,
     version: '1.0.0',
@@ -26,6 +27,6 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, log }) => {
     log,
     health,
   });
-  stack.use(await listen(app, { port: config.PORT, host: config.HOST }));
+  stack.use(await listen(app, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }));
   log.info({ port: config.PORT }, 'listening');
 });

@@ -2,8 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { charts } from '../../docs/charts.ts';
-import { helmPrograms, type Manifest, render } from '../support/helm.ts';
+import { helmPrograms, type Manifest, render, renderNotes } from '../support/helm.ts';
 import { root } from '../support/stack.ts';
+import { ofKind, podsOf } from './manifests.ts';
 
 let helm: string;
 let oldHelm: string;
@@ -11,7 +12,6 @@ beforeAll(async () => {
   [helm, oldHelm] = (await helmPrograms()) as [string, string];
 });
 
-const ofKind = (manifests: readonly Manifest[], kind: string) => manifests.filter((it) => it.kind === kind);
 const byName = (manifests: readonly Manifest[]) =>
   Object.fromEntries(manifests.map(({ metadata, scopes, spec }) => [metadata.name, { scopes, spec }]));
 const renderAll = async (values = '') => (await Promise.all(charts.map((chart) => render(helm, chart, values)))).flat();
@@ -20,24 +20,8 @@ const onLaptop = (file: string): Manifest[] =>
 const metadataOf = ({ spec }: Manifest): Record<string, string | undefined> =>
   Object.fromEntries(spec.metadata.map(({ name, value }: { name: string; value?: string }) => [name, value]));
 
-/** All pods that come of manifests, now or later. */
-// biome-ignore lint/suspicious/noExplicitAny: Kubernetes' own resources
-const podsOf = (manifests: readonly Manifest[]): any[] => [
-  ...ofKind(manifests, 'Pod'),
-  ...ofKind(manifests, 'Deployment').map((it) => it.spec.template),
-  ...ofKind(manifests, 'Job').map((it) => it.spec.template),
-  ...ofKind(manifests, 'CronJob').map((it) => it.spec.jobTemplate.spec.template),
-];
-/** Whether a NetworkPolicy is for pods with these labels. */
-const selects =
-  (labels: Readonly<Record<string, string>>) =>
-  ({ spec }: Manifest): boolean => {
-    const { matchLabels = {}, matchExpressions = [] } = spec.podSelector;
-    return (
-      Object.entries(matchLabels).every(([key, value]) => labels[key] === value) &&
-      matchExpressions.every(({ key, values }: { key: string; values: string[] }) => values.includes(labels[key]!))
-    );
-  };
+const finds = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>> = {}) =>
+  Object.entries(selector).every(([key, value]) => labels[key] === value);
 
 test.each(charts)('Helm 3 and Helm 4 make the same of the chart %s', async (chart) => {
   const manifests = await render(helm, chart);
@@ -91,6 +75,25 @@ describe('Whatever the broker,', () => {
     }
   });
 
+  test('what is given beside comes with it, from the values or from the Secret', async () => {
+    for (const kind of ['jetstream', 'redis', 'rabbitmq', 'kafka']) {
+      const more = 'extraMetadata: { plain: 1 }, extraSecretMetadata: { tls_client_cert: tls.crt, caCert: ca.crt }';
+      const manifests = await renderAll(`broker: { kind: ${kind}, ${more} }`);
+      for (const { spec } of ofKind(manifests, 'Component'))
+        expect(spec.metadata).toEqual(
+          expect.arrayContaining([
+            { name: 'plain', value: '1' },
+            { name: 'tls_client_cert', envRef: 'BROKER_TLS_CLIENT_CERT' },
+            { name: 'caCert', envRef: 'BROKER_CACERT' },
+          ]),
+        );
+      for (const { spec } of ofKind(manifests, 'Deployment'))
+        expect(spec.template.metadata.annotations['dapr.io/env-from-secret'].split(',')).toEqual(
+          expect.arrayContaining(['BROKER_TLS_CLIENT_CERT=broker:tls.crt', 'BROKER_CACERT=broker:ca.crt']),
+        );
+    }
+  });
+
   test('none loses what it took, or stops, as it would with its own defaults', async () => {
     const of = async (kind: string) =>
       metadataOf(ofKind(await renderAll(`broker: { kind: ${kind} }`), 'Component')[0]!);
@@ -116,6 +119,8 @@ describe('Whatever the broker,', () => {
   });
 });
 
+const monitored = 'broker: { jetstream: { monitoring: { endpoint: "nats.nats.svc.cluster.local:8222" } } }';
+
 describe('What is switched on is there, and else is not:', () => {
   test.each([
     ['HorizontalPodAutoscaler', '{ autoscaling: { enabled: true } }'],
@@ -127,7 +132,7 @@ describe('What is switched on is there, and else is not:', () => {
       ['workers', 'defaults'],
       ['family-account', 'api'],
     ] as const) {
-      const manifests = await render(helm, chart, `${place}: ${workload}`);
+      const manifests = await render(helm, chart, `${place}: ${workload}\n${chart === 'workers' ? monitored : ''}`);
       const deployments = ofKind(manifests, 'Deployment');
       expect(ofKind(manifests, kind).map((it) => it.spec.scaleTargetRef.name)).toEqual(
         deployments.map(({ metadata }) => metadata.name),
@@ -137,34 +142,25 @@ describe('What is switched on is there, and else is not:', () => {
     }
   });
 
-  test('a NetworkPolicy for each pod, whatever runs in it, and only one', async () => {
-    expect(ofKind(await renderAll(), 'NetworkPolicy')).toEqual([]);
-    for (const chart of charts) {
-      const manifests = await render(helm, chart, 'networkPolicy: { enabled: true }');
-      const policies = ofKind(manifests, 'NetworkPolicy');
-      const pods = podsOf(manifests);
-      expect(pods.length).toBeGreaterThan(4);
-      for (const { metadata } of pods)
-        expect([metadata.labels['app.kubernetes.io/name'], policies.filter(selects(metadata.labels)).length]).toEqual([
-          metadata.labels['app.kubernetes.io/name'],
-          1,
-        ]);
-      for (const { spec } of policies) expect(spec.policyTypes).toEqual(['Ingress', 'Egress']);
-    }
-  });
-
-  test('a ServiceMonitor for each app', async () => {
+  test('a ServiceMonitor for each app, which finds the metrics of its sidecars', async () => {
     expect(ofKind(await renderAll(), 'ServiceMonitor')).toEqual([]);
     const manifests = await renderAll('serviceMonitor: { enabled: true }');
-    expect(
-      ofKind(manifests, 'ServiceMonitor')
-        .map(({ metadata }) => metadata.name)
-        .sort(),
-    ).toEqual(
-      ofKind(manifests, 'Deployment')
-        .map(({ metadata }) => metadata.name)
-        .sort(),
-    );
+    const monitors = ofKind(manifests, 'ServiceMonitor');
+    const deployments = ofKind(manifests, 'Deployment');
+    const names = (of: readonly Manifest[]) => of.map(({ metadata }) => metadata.name).sort();
+    expect(names(monitors)).toEqual(names(deployments));
+    for (const { metadata, spec } of monitors) {
+      const services = ofKind(manifests, 'Service').filter((it) =>
+        finds(spec.selector.matchLabels, it.metadata.labels),
+      );
+      expect(services.map((it) => it.metadata.name)).toEqual([`${metadata.name}-metrics`]);
+      const [{ spec: service }] = services as [Manifest];
+      // Where daprd has them unless told, and nothing here tells it.
+      expect(service.ports).toEqual([{ name: spec.endpoints[0].port, port: 9090 }]);
+      const behind = deployments.filter((it) => finds(service.selector, it.spec.template.metadata.labels));
+      expect(names(behind)).toEqual([metadata.name]);
+      expect(behind[0]!.spec.template.metadata.annotations).not.toHaveProperty(['dapr.io/metrics-port']);
+    }
   });
 
   test('an Ingress for each API, which leads to its Service', async () => {
@@ -214,15 +210,45 @@ describe('Refused, with a sentence:', () => {
     ['family-account', 'broker: { deliverySeconds: 200 }', 'use at least 400'],
     ['member', 'shutdown: { gracePeriodSeconds: 30 }', 'pods would be killed in the middle of their work'],
     ['workers', 'dapr: { blockShutdownSeconds: 5 }', 'before its app has said that it leaves'],
+    ['workers', 'dapr: { blockShutdownSeconds: 40 }', 'it would be killed while it publishes'],
+    ['member', 'shutdown: { drainSeconds: 25 }', 'pods would be killed in the middle of their work'],
     ['member', 'api: { replicas: 33 }', 'an outbox has 32 partitions'],
     ['member', 'api: { autoscaling: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
     ['member', 'api: { keda: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
     ['workers', 'defaults: { keda: { enabled: true }, autoscaling: { enabled: true } }', 'scale against each other'],
+    ['member', 'broker: { deliverySeconds: 12 }', 'events again that are being worked on; use at least 13'],
+    ['member', 'broker: { deliverySeconds: 0 }', 'deliverySeconds'],
+    ['workers', 'broker: { jetstream: { maxAckPending: 0 } }', 'maxAckPending'],
+    ['workers', 'broker: { kind: rabbitmq, rabbitmq: { prefetchCount: 0 } }', 'prefetchCount'],
+    ['workers', 'broker: { kind: rabbitmq, rabbitmq: { prefetchCount: 256 } }', 'prefetchCount'],
+    ['workers', 'broker: { kind: redis, redis: { keepHours: 0 } }', 'keepHours'],
+    ['family-account', 'broker: { extraMetadata: { ackWait: 1s } }', 'sets ackWait, which the chart sets already'],
+    ['family-account', 'broker: { extraMetadata: { ACKWAIT: 1s } }', 'sets ACKWAIT, which the chart sets already'],
+    ['member', 'broker: { extraMetadata: { allowedTopics: "" } }', 'sets allowedTopics, which the chart sets already'],
+    ['member', 'broker: { extraSecretMetadata: { natsUrl: url } }', 'sets natsUrl, which the chart sets already'],
+    [
+      'member',
+      'broker: { extraMetadata: { jwt: x }, extraSecretMetadata: { JWT: x } }',
+      'broker.extraMetadata sets already',
+    ],
+    ['workers', 'broker: { extraMetadata: { maxDeliver: "5" } }', 'would be given up'],
+    ['workers', 'broker: { kind: redis, extraMetadata: { maxLenApprox: "5" } }', 'a slow app has not read'],
+    ['workers', 'broker: { kind: rabbitmq, extraMetadata: { enableDeadLetter: "true" } }', 'leave its queue for good'],
+    ['workers', 'broker: { kind: kafka, extraMetadata: { consumeRetryEnabled: "false" } }', 'passed over'],
+    ['workers', 'defaults: { keda: { enabled: true } }', 'name its monitoring endpoint'],
+    [
+      'workers',
+      'workers: { external-broadcaster: { keda: { enabled: true } } }\nbroker: { kind: kafka }',
+      'use autoscaling',
+    ],
     ['member', 'broker: { address: "" }', 'address'],
     ['member', 'broker: { kind: carrier-pigeon }', 'kind'],
     ['workers', 'workers: { no-such-worker: {} }', 'no-such-worker'],
     ['workers', 'workers: { publish-recorder: { replica: 3 } }', 'replica'],
     ['member', 'replicas: 3', 'replicas'],
+    ['member', 'readers: [{ namespace: families }]', 'appId'],
+    ['member', 'readers: [{ appId: family-account, nameSpace: families }]', 'nameSpace'],
+    ['member', 'readers: [family-account]', 'readers'],
     ['family-account', 'ingress: { enabled: true }', 'ingress.hosts is empty'],
     ['member', 'api: { replicas: many }', 'replicas'],
   ])('%s with %s', async (chart, values, sentence) => {
@@ -252,6 +278,77 @@ test('every pod may do as little as can be, and every container says what it nee
         limits: { memory: expect.anything() },
       });
     }
+  }
+});
+
+test('what a pod may take to end is what its processes are given', async () => {
+  const given = async (chart: string, values: string) =>
+    ofKind(await render(helm, chart, values), 'Deployment').map(({ spec }) =>
+      spec.template.spec.containers.map(({ env }: { env: { name: string; value?: string }[] }) =>
+        Object.fromEntries(env.map(({ name, value }) => [name, value])),
+      ),
+    );
+  const longer = 'shutdown: { lingerSeconds: 9, drainSeconds: 33, gracePeriodSeconds: 60 }';
+  for (const chart of charts)
+    for (const [app, relay] of await given(chart, longer)) {
+      expect(app).toMatchObject({ LINGER_SECONDS: '9', DRAIN_SECONDS: '33' });
+      if (chart !== 'workers') expect(relay).toMatchObject({ DRAIN_SECONDS: '33' });
+    }
+});
+
+test('volumes of one’s own are in every pod and every container', async () => {
+  for (const chart of charts) {
+    const volumes = [{ name: 'ca', secret: { secretName: 'postgres-ca' } }];
+    const volumeMounts = [{ name: 'ca', mountPath: '/etc/postgres-ca', readOnly: true }];
+    for (const { spec } of podsOf(await render(helm, chart))) {
+      expect(spec).not.toHaveProperty('volumes');
+      for (const container of spec.containers) expect(container).not.toHaveProperty('volumeMounts');
+    }
+    const given = JSON.stringify({ extraVolumes: volumes, extraVolumeMounts: volumeMounts });
+    for (const { spec } of podsOf(await render(helm, chart, given))) {
+      expect(spec.volumes).toEqual(volumes);
+      for (const container of spec.containers) expect(container.volumeMounts).toEqual(volumeMounts);
+    }
+  }
+});
+
+test('a Subscription says whose it is and what it is about', async () => {
+  const subscriptions = ofKind(await renderAll('commonLabels: { team: identity }'), 'Subscription');
+  expect(subscriptions.length).toBe(9);
+  for (const { metadata, scopes, spec } of subscriptions)
+    expect(metadata.labels).toMatchObject({
+      'app.kubernetes.io/name': scopes![0],
+      'app.kubernetes.io/part-of': 'member-system',
+      'member-system/topic': spec.topic,
+      team: 'identity',
+    });
+});
+
+test('a canary that stops is named before its pod is killed', async () => {
+  for (const [chart, hops, systems] of [
+    ['member', 7, 1],
+    ['family-account', 15, 2],
+  ] as const)
+    for (const timeout of [1, 30, 600]) {
+      const [pod] = ofKind(await render(helm, chart, `canary: { timeoutSeconds: ${timeout} }`), 'Pod');
+      expect(pod!.spec.activeDeadlineSeconds).toBeGreaterThan((hops + systems) * timeout);
+    }
+});
+
+test.each(charts)('what Helm says after an install of %s names what there is', async (chart) => {
+  const notes = await renderNotes(helm, chart);
+  const there = (await render(helm, chart)).map(({ kind, metadata }) => `${kind.toLowerCase()}/${metadata.name}`);
+  for (const [named] of notes.matchAll(/\b(deployment|service)\/[\w-]+/g)) expect(there).toContain(named);
+  expect(notes).toMatch(chart === 'workers' ? /get subscriptions/ : /rollout status deployment/);
+  for (const line of notes.split('\n').filter((it) => /^ +(kubectl|helm)/.test(it)))
+    expect(line).toContain('-n a-namespace');
+  if (chart === 'workers') return;
+  expect(notes).toContain(`test ${chart} --logs`);
+  const led = 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }';
+  if (chart === 'member') {
+    expect(notes).not.toContain('WARNING');
+    expect(await renderNotes(helm, chart, led)).toContain('WARNING: behind the Ingress');
+    expect(await renderNotes(helm, chart, `${led}\ntrustProxy: true`)).not.toContain('WARNING');
   }
 });
 

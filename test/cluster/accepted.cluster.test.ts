@@ -70,7 +70,10 @@ describe.each(charts)('what the chart %s makes is accepted under "restricted", w
       ? [['an Ingress', 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }'] as [string, string]]
       : []),
     ['autoscaling', `${workload}: { autoscaling: { enabled: true } }`],
-    ['KEDA', `${workload}: { keda: { enabled: true } }`],
+    [
+      'KEDA',
+      `${workload}: { keda: { enabled: true } }${workload === 'defaults' ? '\nbroker: { jetstream: { monitoring: { endpoint: "nats:8222" } } }' : ''}`,
+    ],
     ['Kafka without credentials', 'broker: { kind: kafka, kafka: { authType: none, tls: false } }'],
   ];
   test.each(values)('with %s', async (_, given) => {

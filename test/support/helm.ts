@@ -21,7 +21,11 @@ export const helmPrograms = (): Promise<string[]> => Promise.all(helm.map(progra
 export interface Manifest {
   readonly apiVersion: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly annotations?: Readonly<Record<string, string>> };
+  readonly metadata: {
+    readonly name: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
   readonly scopes?: readonly string[];
   // biome-ignore lint/suspicious/noExplicitAny: whatever the kind has
   readonly spec?: any;
@@ -43,4 +47,15 @@ export async function renderText(program: string, chart: string, values: string)
   const command = run(program, ['template', chart, join(root, 'charts', chart), ...cluster, ...given]);
   command.child.stdin!.end(values || '{}');
   return (await command).stdout;
+}
+
+/** What Helm tells whoever has installed it. */
+export async function renderNotes(program: string, chart: string, values = ''): Promise<string> {
+  const given = ['--values', join(root, 'k8s/values', `${chart}.yaml`), '--values', '-'];
+  const where = ['--namespace', 'a-namespace', '--dry-run=client'];
+  // No cluster is asked, and none shall be.
+  const env = { ...process.env, KUBECONFIG: '/dev/null' };
+  const command = run(program, ['install', chart, join(root, 'charts', chart), ...where, ...given], { env });
+  command.child.stdin!.end(values || '{}');
+  return (await command).stdout.split('\nNOTES:\n')[1]!;
 }

@@ -8,7 +8,15 @@
 {{- $pairs = append $pairs (printf "%s=%s:%s" $name $broker.existingSecret (get $broker.keys $key)) -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $key := $broker.extraSecretMetadata -}}
+{{- $pairs = append $pairs (printf "%s=%s:%s" (include "common.metadataVariable" $name) $broker.existingSecret $key) -}}
+{{- end -}}
 {{ join "," $pairs }}
+{{- end }}
+
+{{/* The environment variable with a piece of metadata from the broker's Secret, such as BROKER_TLS_CLIENT_CERT for tls_client_cert. */}}
+{{- define "common.metadataVariable" -}}
+BROKER_{{ regexReplaceAll "\\W" . "_" | upper }}
 {{- end }}
 
 {{/*
@@ -32,15 +40,53 @@ spec:
   type: pubsub.{{ get (dict "jetstream" "jetstream" "redis" "redis" "rabbitmq" "rabbitmq" "kafka" "kafka") $broker.kind }}
   version: v1
   metadata:
-    {{- include (printf "common.component.%s" $broker.kind) . | nindent 4 }}
+    {{- $set := include (printf "common.component.%s" $broker.kind) . }}
+    {{- include "common.refuseMetadata" (dict "broker" $broker "set" ($set | fromYamlArray)) }}
+    {{- $set | nindent 4 }}
     {{- range $name, $value := $broker.extraMetadata }}
     - { name: {{ $name }}, value: {{ $value | quote }} }
+    {{- end }}
+    {{- range $name, $_ := $broker.extraSecretMetadata }}
+    - { name: {{ $name }}, envRef: {{ include "common.metadataVariable" $name }} }
     {{- end }}
     # A protected topic is closed to every app that is not named here.
     - { name: protectedTopics, value: {{ $topic }} }
     - { name: allowedTopics, value: {{ $topic }} }
     - { name: publishingScopes, value: {{ join ";" $publishing | quote }} }
     - { name: subscriptionScopes, value: {{ join ";" $subscribing | quote }} }
+{{- end }}
+
+{{/*
+More metadata may add to what the chart sets, and not undo it: daprd takes the last one of a name, in whatever letters it is written.
+Takes: broker, set (what the chart sets).
+*/}}
+{{- define "common.refuseMetadata" -}}
+{{- $taken := dict "protectedtopics" "the chart" "allowedtopics" "the chart" "publishingscopes" "the chart" "subscriptionscopes" "the chart" -}}
+{{- range .set }}{{ $_ := set $taken (lower .name) "the chart" }}{{ end -}}
+{{- $losing := get (dict
+  "jetstream" (dict
+    "maxdeliver" "an event that could not be handled so many times would be given up"
+    "ackpolicy" "events would count as heard that no app has answered for"
+    "memorystorage" "what each app has heard would be forgotten with a restart of the broker")
+  "redis" (dict "maxlenapprox" "a stream would drop what a slow app has not read")
+  "rabbitmq" (dict
+    "enabledeadletter" "what an app cannot handle yet would leave its queue for good"
+    "maxlen" "a queue would drop what a slow app has not read"
+    "maxlenbytes" "a queue would drop what a slow app has not read"
+    "ttlinseconds" "a queue would drop what a slow app has not read")
+  "kafka" (dict "consumeretryenabled" "what an app cannot handle yet would be passed over")
+) .broker.kind -}}
+{{- range $group := list "extraMetadata" "extraSecretMetadata" -}}
+{{- range $name, $_ := get $.broker $group -}}
+{{- with get $taken (lower $name) -}}
+{{- fail (printf "broker.%s sets %s, which %s sets already: a sidecar takes the last one of a name, and would lose what the other is for" $group $name .) -}}
+{{- end -}}
+{{- with get $losing (lower $name) -}}
+{{- fail (printf "broker.%s sets %s: %s" $group $name .) -}}
+{{- end -}}
+{{- $_ := set $taken (lower $name) (print "broker." $group) -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* One durable per app and topic, shared by replicas: a second topic on a durable gets nothing, without an error. */}}
@@ -108,6 +154,9 @@ spec:
 - { name: maxMessageBytes, value: "1048576" }
 {{- end }}
 
+{{/* How long an app may take for a delivery before its sidecar gives it the same one again; seconds. */}}
+{{- define "common.deliveryTimeout" -}}12{{- end }}
+
 {{/*
 What a chart's sidecars do when the app or the broker does not answer: deliver until it does, for ever; publish once, since the relay
 tries again itself. Takes: root, topics, apps.
@@ -123,7 +172,7 @@ spec:
   policies:
     timeouts:
       publish: 5s
-      delivery: 12s
+      delivery: {{ include "common.deliveryTimeout" . }}s
     retries:
       until-answered:
         policy: exponential
@@ -179,6 +228,8 @@ spec:
       {{- range .apis }}
       - { name: {{ . }}, version: v1.0, protocol: http }
       {{- end }}
+      # Nobody speaks gRPC to a sidecar, and without a rule for it all of it is open. This one opens what is open over HTTP as well.
+      - { name: metadata, version: v1, protocol: grpc }
   metrics:
     enabled: true
     http: { increasedCardinality: false }

@@ -1,5 +1,6 @@
 {{/*
-`helm test`: sends a fact about nobody through everything, and names the hop where it stops. Takes: root, app, systems (whose canaries).
+`helm test`: sends a fact about nobody through everything, and names the hop where it stops. Takes: root, app, systems (whose canaries), hops (of all of
+them, as lib/eventing/canary.ts has them).
 */}}
 {{- define "common.canary" -}}
 {{- $name := printf "%s-canary" .app -}}
@@ -16,7 +17,8 @@ metadata:
     dapr.io/enabled: "false"
 spec:
   restartPolicy: Never
-  activeDeadlineSeconds: {{ mul 10 $canary.timeoutSeconds }}
+  # Longer than the slowest canaries take: one that stops is named then, where a pod that is killed says nothing. A minute is for the image.
+  activeDeadlineSeconds: {{ add 60 (mul (add .hops (len .systems) (len .systems)) $canary.timeoutSeconds) }}
   {{- include "common.podSecurity" .root | nindent 2 }}
   containers:
     - name: canary

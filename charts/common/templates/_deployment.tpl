@@ -72,6 +72,7 @@ spec:
           env:
             - { name: PORT, value: "8080" }
             - { name: LINGER_SECONDS, value: {{ $shutdown.lingerSeconds | quote }} }
+            - { name: DRAIN_SECONDS, value: {{ $shutdown.drainSeconds | quote }} }
             {{- include "common.databaseEnv" (dict "root" $root "role" "app") | nindent 12 }}
             {{- include "common.secretEnv" (dict "name" "APP_API_TOKEN" "secret" $root.Values.dapr.appTokenSecret "key" "token") | nindent 12 }}
             {{- include "common.daprEnv" $root | nindent 12 }}
@@ -94,6 +95,7 @@ spec:
           env:
             - { name: PORT, value: "8082" }
             - { name: APP_ID, value: {{ .app }} }
+            - { name: DRAIN_SECONDS, value: {{ $shutdown.drainSeconds | quote }} }
             - { name: RESEND_AFTER_SECONDS, value: {{ $root.Values.relay.resendAfterSeconds | quote }} }
             {{- include "common.databaseEnv" (dict "root" $root "role" "relay") | nindent 12 }}
             {{- include "common.daprEnv" $root | nindent 12 }}
@@ -114,8 +116,16 @@ spec:
 {{- if lt (int $shutdown.gracePeriodSeconds) (int $needed) -}}
 {{- fail (printf "shutdown.gracePeriodSeconds is %d, and shutting down in order takes up to %d s (endpointsSeconds + lingerSeconds + drainSeconds + dapr.gracefulShutdownSeconds): pods would be killed in the middle of their work" (int $shutdown.gracePeriodSeconds) $needed) -}}
 {{- end -}}
+{{- $sidecar := add $values.dapr.blockShutdownSeconds $values.dapr.gracefulShutdownSeconds -}}
+{{- if lt (int $shutdown.gracePeriodSeconds) (int $sidecar) -}}
+{{- fail (printf "shutdown.gracePeriodSeconds is %d, and the sidecar takes up to %d s to end (dapr.blockShutdownSeconds + gracefulShutdownSeconds): it would be killed while it publishes" (int $shutdown.gracePeriodSeconds) $sidecar) -}}
+{{- end -}}
 {{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would be gone before its app has said that it leaves (shutdown.endpointsSeconds + lingerSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
+{{- end -}}
+{{- $delivery := include "common.deliveryTimeout" . | int -}}
+{{- if le (int $values.broker.deliverySeconds) $delivery -}}
+{{- fail (printf "broker.deliverySeconds is %d, and an app may take %d s for a delivery: the broker would bring events again that are being worked on; use at least %d" (int $values.broker.deliverySeconds) $delivery (add1 $delivery)) -}}
 {{- end -}}
 {{- with $values.broker.repairSeconds -}}
 {{- if lt (int .) (int (mul 2 $values.broker.deliverySeconds)) -}}

@@ -13,6 +13,9 @@ securityContext:
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.extraVolumes }}
+volumes: {{ toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "common.containerSecurity" -}}
@@ -27,6 +30,9 @@ image: {{ include "common.image" .root }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext: {{ include "common.containerSecurity" . | nindent 2 }}
 resources: {{ toYaml .resources | nindent 2 }}
+{{- with .root.Values.extraVolumeMounts }}
+volumeMounts: {{ toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/*

@@ -6,10 +6,14 @@ import { listen, run } from '#service/run';
 const trouble = process.argv[2];
 const say = (fields: object) => process.stdout.write(`${JSON.stringify(fields)}\n`);
 
-await run('process', async ({ stack, onShutdown }) => {
+const { DRAIN_SECONDS } = common;
+
+await run('process', async ({ stack, onShutdown, drainWithin }) => {
   if (trouble === 'config') readConfig(common, { LOG_LEVEL: process.env.LOG_LEVEL });
+  const { DRAIN_SECONDS: drainSeconds } = readConfig({ DRAIN_SECONDS });
+  drainWithin(drainSeconds);
   stack.defer(() => void say({ closed: 'first' }));
-  const server = stack.use(await listen(slowApp(), { port: 0, host: '127.0.0.1' }));
+  const server = stack.use(await listen(slowApp(), { port: 0, host: '127.0.0.1', drainSeconds }));
   stack.defer(() => void say({ closed: 'last' }));
   if (trouble === 'start') throw new Error('no database');
   if (trouble === 'hang') stack.defer(() => new Promise(() => undefined));

@@ -7,8 +7,8 @@ import { eventually } from '../../support/eventually.ts';
 
 const program = fileURLToPath(new URL('process.ts', import.meta.url));
 
-function start(trouble = 'none') {
-  const env = { ...process.env, LOG_LEVEL: trouble === 'config' ? 'loud' : 'info' };
+function start(trouble = 'none', more: Record<string, string> = {}) {
+  const env = { ...process.env, ...more, LOG_LEVEL: trouble === 'config' ? 'loud' : 'info' };
   const child = spawn(process.execPath, [program, trouble], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';
   child.stdout.on('data', (data) => {
@@ -52,6 +52,29 @@ test('told to stop, a process first says so, lets running requests finish, close
   expect(await ended).toEqual({ code: 0, err: '' });
   expect(lines().flatMap(({ step, closed }) => step ?? closed ?? [])).toEqual(['readiness', 'last', 'first']);
   for (const agent of [idle, busy]) agent.destroy();
+});
+
+test('a request that takes longer than half of the time to drain is cut off, and all else still closes in order', async () => {
+  const { child, lines, said, ended } = start('none', { DRAIN_SECONDS: '2' });
+  const { port } = await said('port');
+  const slow = ask(port, '/slow', new Agent());
+  await said('began');
+  child.kill('SIGTERM');
+  await expect(slow).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(await ended).toEqual({ code: 0, err: '' });
+  expect(lines().flatMap(({ closed }) => closed ?? [])).toEqual(['last', 'first']);
+});
+
+test('a process that does not close ends when its time to drain is over, and says so', async () => {
+  const { child, lines, said, ended } = start('hang', { DRAIN_SECONDS: '1' });
+  await said('port');
+  child.kill('SIGTERM');
+  await said('step');
+  const began = performance.now();
+  expect(await ended).toMatchObject({ code: 1 });
+  // By itself it would take twenty.
+  expect(performance.now() - began).toBeLessThan(15_000);
+  expect(lines().at(-1)).toMatchObject({ level: 60, err: { message: 'The shutdown takes too long' } });
 });
 
 test('a second signal ends a process that does not come to an end', async () => {

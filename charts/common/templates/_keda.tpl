@@ -1,0 +1,81 @@
+{{/*
+Pods by how much waits for them: for an API's relays in the outbox, for the recorder among what has not come back, for any other worker at
+the broker. Takes: root, app, workload, system (whose database it is), waits (outbox, relayed or broker), topics.
+*/}}
+{{- define "common.keda" -}}
+{{- $keda := .workload.keda -}}
+{{- $labels := include "common.labels" . -}}
+{{- $monitoring := .root.Values.broker.jetstream.monitoring -}}
+{{- if eq .waits "broker" -}}
+{{- if ne .root.Values.broker.kind "jetstream" -}}
+{{- fail (printf "keda of %s is enabled: what waits for it is known to the broker only, and %s is not asked; use autoscaling for it" .app .root.Values.broker.kind) -}}
+{{- end -}}
+{{- if not $monitoring.endpoint -}}
+{{- fail (printf "keda of %s is enabled: what waits for it is known to the broker only; name its monitoring endpoint, broker.jetstream.monitoring.endpoint" .app) -}}
+{{- end -}}
+{{- else -}}
+---
+apiVersion: keda.sh/v1alpha1
+kind: TriggerAuthentication
+metadata:
+  name: {{ .app }}
+  labels: {{ $labels | nindent 4 }}
+spec:
+  secretTargetRef:
+    - parameter: connection
+      name: {{ .root.Values.database.existingSecret }}
+      key: {{ .root.Values.database.keys.readonly }}
+{{ end -}}
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: {{ .app }}
+  labels: {{ $labels | nindent 4 }}
+spec:
+  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: {{ .app }} }
+  minReplicaCount: {{ $keda.minReplicas }}
+  maxReplicaCount: {{ $keda.maxReplicas }}
+  triggers:
+    {{- if eq .waits "broker" }}
+    {{- range .topics }}
+    - type: nats-jetstream
+      metadata:
+        natsServerMonitoringEndpoint: {{ $monitoring.endpoint | quote }}
+        useHttps: {{ $monitoring.tls | quote }}
+        account: {{ $monitoring.account | quote }}
+        stream: {{ . }}
+        consumer: {{ printf "%s-%s" $.app . }}
+        lagThreshold: {{ $keda.waitingMessages | quote }}
+    {{- end }}
+    {{- else }}
+    - type: postgresql
+      metadata:
+        # No more are counted than would take all pods.
+        query: {{ include (printf "common.keda.%s" .waits) (dict "system" .system "limit" (mul $keda.maxReplicas $keda.waitingMessages)) | trim | replace "\n" " " | quote }}
+        targetQueryValue: {{ $keda.waitingMessages | quote }}
+      authenticationRef: { name: {{ .app }} }
+    {{- end }}
+{{- end }}
+
+{{/*
+How many of the newest messages in the outbox relays can work off: none while nothing comes back, since more relays reach an absent broker
+no better; not those held back, nor those behind them. As many steps along indexes as the limit says, however many wait.
+*/}}
+{{- define "common.keda.outbox" -}}
+select count(*) from (select * from eventing.outbox order by position desc limit {{ .limit }}) o
+where o.parked_at is null and o.next_attempt_at is null
+and not exists (select from eventing.outbox held where held.topic = o.topic and held.ordering_key = o.ordering_key
+and held.position < o.position and (held.parked_at is not null or held.next_attempt_at is not null))
+and exists (select from eventing.published where topic in ('{{ .system }}-internal', '{{ .system }}-external') and published_at > now() - interval '1 minute')
+{{- end }}
+
+{{/*
+How many of the newest messages that were relayed have not come back: none while nothing does, and not those that seem lost, which the
+relay sends again. Ids grow with time.
+*/}}
+{{- define "common.keda.relayed" -}}
+select count(*) from (select relayed_at from eventing.relayed order by id desc limit {{ .limit }}) r
+where r.relayed_at > now() - interval '5 minutes'
+and exists (select from eventing.published where topic in ('{{ .system }}-internal', '{{ .system }}-external') and published_at > now() - interval '1 minute')
+{{- end }}
