@@ -98,6 +98,16 @@ export class Keyring {
     return live;
   }
 
+  /** Sees to it that aggregates whose keys are lost anyway never get new ones, in the caller's transaction. */
+  async keepDestroyed(em: EntityManager, aggregateIds: readonly string[]): Promise<void> {
+    await execute(
+      em,
+      `insert into eventing.encryption_key (aggregate_id, destroyed_at) select id, clock_timestamp() from unnest(?::uuid[]) as id
+       on conflict do nothing`,
+      [array(aggregateIds)],
+    );
+  }
+
   /** Destroys the keys, in the caller's transaction. */
   async destroy(em: EntityManager, aggregateIds: readonly string[]): Promise<void> {
     await execute(

@@ -48,14 +48,25 @@ export class RelayWakeUp {
 }
 
 /** Puts one message into the outbox, in `em`'s transaction; `position` follows the order of the calls. */
-export async function enqueue(em: EntityManager, channel: Channel, topic: string, message: Envelope): Promise<void> {
-  await execute(
-    em,
-    `insert into eventing.outbox (id, event_id, channel, topic, ordering_key, target, envelope) values (?, ?, ?, ?, ?, ?, ?::jsonb)`,
-    [message.id, message.eventid, channel, topic, message.partitionkey, message.target, JSON.stringify(message)],
-  );
+export const enqueue = (em: EntityManager, channel: Channel, topic: string, message: Envelope): Promise<void> =>
+  enqueueAll(em, channel, topic, [message]);
+
+/** The same of many, in their order. */
+export async function enqueueAll(
+  em: EntityManager,
+  channel: Channel,
+  topic: string,
+  messages: readonly Envelope[],
+): Promise<void> {
+  if (messages.length === 0) return;
+  await execute(em, ENQUEUE, [channel, topic, JSON.stringify(messages)]);
   wroteOutbox(em.getTransactionContext());
 }
+
+const ENQUEUE = `
+insert into eventing.outbox (id, event_id, channel, topic, ordering_key, target, envelope)
+select (m ->> 'id')::uuid, (m ->> 'eventid')::uuid, ?, ?, m ->> 'partitionkey', m ->> 'target', m
+  from jsonb_array_elements(?::jsonb) with ordinality as message(m, ord) order by ord`;
 
 /**
  * Lets a parked message, and its key with it, be tried again, at once and with all its attempts.

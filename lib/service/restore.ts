@@ -15,7 +15,7 @@ export interface RestoreCommand {
     url: string;
     masterKeys: readonly Buffer[];
     channel: string;
-  }): Promise<Pick<RestoreOptions, 'orm' | 'recall' | 'finish'> & AsyncDisposable>;
+  }): Promise<Pick<RestoreOptions, 'orm' | 'recall' | 'end' | 'finish'> & AsyncDisposable>;
 }
 
 /**
@@ -30,14 +30,14 @@ export function runRestore({ system, settings, events, open }: RestoreCommand): 
     );
     const connection = await connectNats(config.NATS_URL);
     stack.defer(() => connection.close());
-    const outcome = await withProvenance({ requestedBy: 'restore' }, () =>
+    const outcome = await withProvenance({ requestedBy: 'restore' }, async () =>
       restore({
         ...database,
         system,
         events,
-        messages: readTopic(connection, topicOf(system, 'internal')),
+        topic: await readTopic(connection, topicOf(system, 'internal')),
         acceptGap: config.ACCEPT_GAP,
-        tell: (progress) => log.info(progress, 'restoring'),
+        log,
       }),
     );
     log.info(outcome, 'done');

@@ -3,7 +3,7 @@ import { connect } from './database.ts';
 import { events } from './events.ts';
 import { restoreSettings } from './settings.ts';
 import { system } from './system.ts';
-import { recallFact } from './use-cases/recall-fact.ts';
+import { closeLostAccount, recallFact } from './use-cases/recall-fact.ts';
 
 await runRestore({
   system,
@@ -11,6 +11,10 @@ await runRestore({
   events,
   async open(options) {
     const { keyring, ...database } = await connect(options);
-    return { ...database, recall: (em, fact) => recallFact(em, keyring, fact) };
+    return {
+      ...database,
+      recall: (em, fact, isOver) => recallFact(em, keyring, fact, isOver),
+      end: (em, id) => closeLostAccount(em, id),
+    };
   },
 });

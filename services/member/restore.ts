@@ -4,6 +4,7 @@ import { events } from './events.ts';
 import { restoreSettings } from './settings.ts';
 import { system } from './system.ts';
 import { Recollection } from './use-cases/recall-facts.ts';
+import { withdrawMember } from './use-cases/withdraw-member.ts';
 
 await runRestore({
   system,
@@ -14,7 +15,8 @@ await runRestore({
     const recollection = new Recollection(keyring);
     return {
       ...database,
-      recall: (em, fact) => recollection.recall(em, fact),
+      recall: (em, fact, isOver) => recollection.recall(em, fact, isOver),
+      end: (em, memberId) => withdrawMember(em, memberId),
       finish: (em) => recollection.finish(em),
     };
   },

@@ -26,19 +26,25 @@ export async function snapshot(query: Query): Promise<() => Promise<void>> {
   };
 }
 
-/** The database of a test as it was before something happened, put right by what its outbox then had, as a topic would have it. */
+/**
+ * The database of a test as it was before something happened, put right by what its outbox then had, as a topic would have it.
+ * @param andThen happens to the restored database before that
+ */
 export async function restoredToBefore(
-  { database, ...options }: Omit<RestoreOptions, 'messages'> & { database: TestDatabase },
+  { database, ...options }: Omit<RestoreOptions, 'topic' | 'log'> & { database: TestDatabase },
   happens: () => Promise<unknown>,
+  andThen: () => Promise<unknown> = async () => undefined,
 ): Promise<Restored> {
   const restoreDatabase = await snapshotOf(database);
   await happens();
   const topic = await database.sql<{ envelope: object }>('select envelope from eventing.outbox order by position');
   await restoreDatabase();
+  await andThen();
   async function* messages() {
     for (const { envelope } of topic) yield JSON.stringify(envelope);
   }
-  return restore({ ...options, messages: messages() });
+  const log = { info: () => undefined, warn: () => undefined };
+  return restore({ ...options, topic: { since: new Date(0), messages: messages() }, log });
 }
 
 /** Remembers a test's database; see `snapshot`. */

@@ -20,8 +20,8 @@ spec:
   concurrencyPolicy: Forbid
   jobTemplate:
     spec:
-      # Begun again it goes on where it broke off.
-      backoffLimit: 3
+      # What it refuses it would refuse again.
+      backoffLimit: 0
       template:
         metadata:
           labels: {{ $labels | nindent 12 }}

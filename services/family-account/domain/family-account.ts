@@ -40,10 +40,14 @@ export class FamilyAccount extends schema.class {
     return { account, membership: begin(account, [], { id: membershipId, memberId: ownerId }, at) };
   }
 
-  /** One whose opening the database has lost, and with it the key of all that it said: nobody knows who belonged to it, so it is closed. */
-  static lost(id: string, at: Date): FamilyAccount {
+  /**
+   * One whose opening the database has lost, and with it the key of all that it said: nobody knows who belonged to it, so it is closed. That is
+   * stated, unless it has been.
+   */
+  static lost(id: string, { isStated }: { isStated: boolean }, at: Date): FamilyAccount {
     const account = Object.assign(new FamilyAccount(), { id, openedAt: at } as const);
-    close(account, at);
+    if (isStated) account.recall('closed', at);
+    else close(account, at);
     return account;
   }
 

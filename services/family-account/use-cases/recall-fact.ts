@@ -6,16 +6,34 @@ import { FamilyAccount } from '../domain/family-account.ts';
 import { Invitation } from '../domain/invitation.ts';
 import { END_REASONS, type EndReason, Membership } from '../domain/membership.ts';
 import { events } from '../events.ts';
-import { findMembers } from './lock-family-account.ts';
+import { findMembers, lockFamilyAccount } from './lock-family-account.ts';
 
 /**
  * Does again to its account what a fact says that happened after the moment that the database was restored to. What a fact never says stays
  * lost: the codes of invitations. In `em`'s transaction.
+ * @param isOver whether the account's last fact is among those that were lost
  */
-export async function recallFact(em: EntityManager, keyring: Keyring, fact: LostFact, at = new Date()): Promise<void> {
+export async function recallFact(
+  em: EntityManager,
+  keyring: Keyring,
+  fact: LostFact,
+  isOver: boolean,
+  at = new Date(),
+): Promise<void> {
   const account = await em.findOne(FamilyAccount, fact.aggregateId);
-  if (!account) em.persist(FamilyAccount.lost(fact.aggregateId, at));
-  else if (account.status === 'OPEN') await apply(em, keyring, account, fact);
+  if (account?.status === 'OPEN') return apply(em, keyring, account, fact);
+  if (account) return;
+  em.persist(FamilyAccount.lost(fact.aggregateId, { isStated: isOver }, at));
+  if (isOver) await keyring.keepDestroyed(em, [fact.aggregateId]);
+}
+
+/** Closes an account whose closing was lost and something else stated in its place: all who belong to it leave. In `em`'s transaction. */
+export async function closeLostAccount(em: EntityManager, id: string, at = new Date()): Promise<void> {
+  const { account, members } = await lockFamilyAccount(em, id);
+  for (const membership of members) {
+    const left = members.filter((it) => it.endedAt == null);
+    account.endMembership(left, membership, 'LEFT', at);
+  }
 }
 
 async function apply(em: EntityManager, keyring: Keyring, account: FamilyAccount, fact: LostFact): Promise<void> {
@@ -30,8 +48,11 @@ async function apply(em: EntityManager, keyring: Keyring, account: FamilyAccount
       membership?.end(await reasonOf(em, keyring, fact), at);
       return;
     }
-    case events.ownerChanged.type:
-      return account.recall(events.ownerChanged.attributes.parse(values), at);
+    case events.ownerChanged.type: {
+      const { ownerId } = events.ownerChanged.attributes.parse(values);
+      if ((await findMembers(em, account.id)).some((it) => it.memberId === ownerId)) account.recall({ ownerId }, at);
+      return;
+    }
     case events.closed.type:
       account.recall('closed', at);
       await em.flush();

@@ -37,12 +37,12 @@ export class Member extends schema.class {
 
   /**
    * One whose registration the database has lost, and with it its password and the key of all that it said: nobody can ever be it again, so it
-   * has withdrawn.
+   * has withdrawn. That is stated, unless it has been.
    */
-  static lost(id: string, at: Date): Member {
+  static lost(id: string, { isStated }: { isStated: boolean }, at: Date): Member {
     const member = new Member();
     Object.assign(member, { id, status: 'WITHDRAWN', registeredAt: at, withdrawnAt: at });
-    raise(member, events.withdrawn(id, { status: 'WITHDRAWN' }));
+    if (!isStated) raise(member, events.withdrawn(id, { status: 'WITHDRAWN' }));
     return member;
   }
 

@@ -18,17 +18,25 @@ export class Recollection {
   readonly #at: Date;
   /** Sessions of log-ins that were lost: their tokens are. */
   readonly #sessions = new Set<number>();
+  /** Log-ins that were lost, those included whose numbers nobody can read any more. */
+  #logIns = 0;
 
   constructor(keyring: Keyring, at = new Date()) {
     this.#keyring = keyring;
     this.#at = at;
   }
 
-  /** One fact, in the order in which they were stated. In `em`'s transaction. */
-  async recall(em: EntityManager, fact: LostFact): Promise<void> {
+  /**
+   * One fact, a member's in sequence. In `em`'s transaction.
+   * @param isOver whether the member's last fact is among those that were lost
+   */
+  async recall(em: EntityManager, fact: LostFact, isOver: boolean): Promise<void> {
+    if (fact.type === events.loggedIn.type) this.#logIns += 1;
     const member = await em.findOne(Member, fact.aggregateId);
-    if (!member) em.persist(Member.lost(fact.aggregateId, this.#at));
-    else if (member.status === 'ACTIVE') await this.#apply(em, member, fact);
+    if (member?.status === 'ACTIVE') return this.#apply(em, member, fact);
+    if (member) return;
+    em.persist(Member.lost(fact.aggregateId, { isStated: isOver }, this.#at));
+    if (isOver) await this.#keyring.keepDestroyed(em, [fact.aggregateId]);
   }
 
   /** Ends what has to end when all facts are recalled, and states that. In `em`'s transaction. */
@@ -38,7 +46,7 @@ export class Recollection {
       if (session.loggedOutAt === null) (await lockMember(em, session.memberId)).logOut(session, 'RESTORED', this.#at);
     }
     await em.flush();
-    await em.execute(PASS_OVER_NUMBERS);
+    await em.execute(PASS_OVER_NUMBERS, [this.#logIns]);
   }
 
   async #apply(em: EntityManager, member: Member, fact: LostFact): Promise<void> {
@@ -46,14 +54,14 @@ export class Recollection {
     const values = await this.#keyring.reveal(em, fact, fact.data.attributes);
     switch (fact.type) {
       case events.profileChanged.type:
-        return member.recall(events.profileChanged.attributes.parse(values), at);
+        return this.#changeProfile(em, member, events.profileChanged.attributes.parse(values), at);
       case events.identityVerificationReleased.type:
         return member.recall('released', at);
       case events.loggedIn.type:
         return this.#logIn(em, member, events.loggedIn.attributes.parse(values), at);
       case events.loggedOut.type: {
         const { sessionNumber, logoutReason } = events.loggedOut.attributes.parse(values);
-        (await em.findOne(Session, sessionNumber))?.end(logoutReason, at);
+        (await em.findOne(Session, { number: sessionNumber, memberId: member.id }))?.end(logoutReason, at);
         return;
       }
       case events.withdrawn.type:
@@ -63,6 +71,17 @@ export class Recollection {
         await forgetLogIns(em, member.id);
         return this.#keyring.destroy(em, [member.id]);
     }
+  }
+
+  /** An address that somebody else has taken since stays theirs. */
+  async #changeProfile(
+    em: EntityManager,
+    member: Member,
+    { email, ...change }: { email?: string | undefined; name?: string | undefined },
+    at: Date,
+  ): Promise<void> {
+    const isTaken = email !== undefined && (await em.findOne(Member, { email, id: { $ne: member.id } })) !== null;
+    member.recall({ ...change, ...(email !== undefined && !isTaken && { email }) }, at);
   }
 
   /** Later sessions supersede earlier ones, whether they live or not: so it has to be there. */
@@ -82,4 +101,4 @@ export class Recollection {
 // The app's role may take numbers and not set them.
 const PASS_OVER_NUMBERS = `
 select count(nextval('session_number'))
-  from (select coalesce(max(number), 0) - nextval('session_number') as ahead from session) as s, generate_series(1, s.ahead)`;
+  from (select coalesce(max(number), 0) - nextval('session_number') as ahead from session) as s, generate_series(1, greatest(s.ahead, ?::bigint))`;

@@ -78,6 +78,7 @@ export function eventOf(aggregateId: string, sequence: number, change: Partial<R
 /** A row of the event store. */
 export interface Fact {
   id: string;
+  aggregate_id: string;
   sequence: string;
   event_type: string;
   attributes: Record<string, string>;

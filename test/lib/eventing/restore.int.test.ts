@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import { v7 as uuid } from 'uuid';
 import { CANARY_ID, ownCanaries } from '#eventing/canary';
@@ -29,14 +30,20 @@ async function* bodies(envelopes: readonly unknown[]): AsyncGenerator<string> {
   for (const envelope of envelopes) yield typeof envelope === 'string' ? envelope : JSON.stringify(envelope);
 }
 
-const recallNothing = async () => undefined;
+const quietly = { info: () => undefined, warn: () => undefined };
+const NOTHING = { putBack: 0, notRecalled: 0, overtaken: 0, gaps: 0, aggregates: 0 };
+const nothing = async () => undefined;
+
+/** Restores from a topic that has these messages, and reaches back for ever. */
 const restoreFrom = (envelopes: readonly unknown[], options: Partial<RestoreOptions> = {}) =>
   restore({
     orm: lab.orm,
     system: lamps,
     events: lampEvents,
-    messages: bodies(envelopes),
-    recall: recallNothing,
+    topic: { since: new Date(0), messages: bodies(envelopes) },
+    recall: nothing,
+    end: nothing,
+    log: quietly,
     ...options,
   });
 
@@ -62,7 +69,7 @@ async function lampThatLosesTwo() {
 test('what the database has lost is stored again as it was stated, and published again in sequence', async () => {
   const { lamp, facts, messages } = await lampThatLosesTwo();
   await lab.database.sql('delete from eventing.outbox');
-  expect(await restoreFrom(messages)).toEqual({ putBack: 2, overtaken: 0, gaps: 0, aggregates: 1 });
+  expect(await restoreFrom(messages)).toEqual({ putBack: 2, notRecalled: 0, overtaken: 0, gaps: 0, aggregates: 1 });
   const said = ({
     id,
     sequence,
@@ -173,24 +180,43 @@ test('once done, it finds nothing to do', async () => {
   const { lamp, messages } = await lampThatLosesTwo();
   await restoreFrom(messages);
   const [stored, waits] = [await lab.typesOf(lamp), await told(lamp)];
-  expect(await restoreFrom(messages)).toEqual({ putBack: 0, overtaken: 0, gaps: 0, aggregates: 0 });
-  expect(await restoreFrom(await topic())).toEqual({ putBack: 0, overtaken: 0, gaps: 0, aggregates: 0 });
+  expect(await restoreFrom(messages)).toEqual(NOTHING);
+  expect(await restoreFrom(await topic())).toEqual(NOTHING);
   expect([await lab.typesOf(lamp), await told(lamp)]).toEqual([stored, waits]);
 });
 
-test('when it breaks off, nothing is published nor recalled, and begun again it does all', async () => {
+test('when it breaks off, nothing is done, and begun again it does all, whatever was stated meanwhile', async () => {
   const { lamp, messages } = await lampThatLosesTwo();
-  const breaks = restoreFrom(messages, {
-    async recall(em, { type, aggregateId }) {
-      (await em.findOneOrFail(Lamp, aggregateId)).lit = true;
-      if (type === 'lamp.inspected') throw new Error('killed');
-    },
-  });
+  const breaks = restoreFrom(messages, { finish: () => Promise.reject(new Error('killed')) });
   await expect(breaks).rejects.toThrow('killed');
-  expect((await lab.orm.em.fork().findOneOrFail(Lamp, lamp.id)).lit).toBe(false);
+  expect(await lab.typesOf(lamp)).toEqual(['1 lamp.installed']);
   expect(await told(lamp)).toEqual(['1 lamp.installed']);
-  expect(await restoreFrom(messages)).toMatchObject({ putBack: 2, aggregates: 1 });
-  expect(await told(lamp)).toEqual(['1 lamp.installed', '2 lamp.switched-on', '3 lamp.inspected', '4 lamp.restored']);
+  await change(lamp, (it) => it.inspect());
+  expect(await restoreFrom(messages)).toMatchObject({ putBack: 1, overtaken: 1, aggregates: 1 });
+  expect(await lab.typesOf(lamp)).toEqual([
+    '1 lamp.installed',
+    '2 lamp.inspected',
+    '3 lamp.inspected',
+    '4 lamp.restored',
+  ]);
+});
+
+test('a fact that cannot be done again is told, and keeps nobody else from it', async () => {
+  const { lamp, facts, messages } = await lampThatLosesTwo();
+  const warnings: object[] = [];
+  const outcome = await restoreFrom(messages, {
+    async recall(em, { type, aggregateId }) {
+      const it = await em.findOneOrFail(Lamp, aggregateId);
+      if (type === 'lamp.inspected') it.place = 'cellar';
+      else await em.execute('insert into lamp (id, place, lit) select id, place, lit from lamp');
+    },
+    log: { ...quietly, warn: (fields) => void warnings.push(fields) },
+  });
+  expect(outcome).toMatchObject({ putBack: 2, notRecalled: 1 });
+  expect(warnings).toEqual([
+    expect.objectContaining({ eventId: facts[1]!.id, aggregateId: lamp.id, type: 'lamp.switched-on' }),
+  ]);
+  expect((await lab.orm.em.fork().findOneOrFail(Lamp, lamp.id)).place).toBe('cellar');
 });
 
 test('a second restore, to before the first, puts back what the first one stated as well', async () => {
@@ -209,10 +235,17 @@ test('a second restore, to before the first, puts back what the first one stated
   expect(await told(lamp)).toEqual(['2 lamp.switched-on', '3 lamp.restored', '4 lamp.restored']);
 });
 
-test('a sequence of which neither the database nor the topic has a fact is filled: nobody waits for it', async () => {
+test('a sequence of which neither the database nor the topic has a fact is filled when that is accepted: nobody waits for it', async () => {
   const { lamp, messages } = await lampThatLosesTwo();
   const [installed, , inspected] = messages;
-  expect(await restoreFrom([installed, inspected])).toEqual({ putBack: 1, overtaken: 0, gaps: 1, aggregates: 1 });
+  await expect(restoreFrom([installed, inspected])).rejects.toThrow(`The topic lacks facts of ${lamp.id}`);
+  expect(await lab.typesOf(lamp)).toEqual(['1 lamp.installed']);
+  expect(await restoreFrom([installed, inspected], { acceptGap: true })).toMatchObject({
+    putBack: 1,
+    overtaken: 0,
+    gaps: 1,
+    aggregates: 1,
+  });
   expect(await lab.typesOf(lamp)).toEqual([
     '1 lamp.installed',
     '2 lamp.restored',
@@ -222,12 +255,11 @@ test('a sequence of which neither the database nor the topic has a fact is fille
   expect((await told(lamp)).slice(1)).toEqual(['2 lamp.restored', '3 lamp.inspected', '4 lamp.restored']);
 });
 
-test('a sequence that nobody can have given is refused, and not filled up to', async () => {
+test('a sequence that nobody can have given is passed over, and not filled up to', async () => {
   const { lamp, messages } = await lampThatLosesTwo();
-  const strange = { ...messages.at(-1)!, sequence: '0900000000' };
-  await expect(restoreFrom([messages[0], strange])).rejects.toThrow(
-    `${lamp.id} has a fact with the sequence 900000000`,
-  );
+  const strange = { ...messages.at(-1)!, id: uuid(), eventid: uuid(), sequence: '0900000000' };
+  expect(await restoreFrom([...messages, strange])).toMatchObject({ putBack: 2, overtaken: 0, gaps: 0 });
+  expect((await lab.typesOf(lamp)).at(-1)).toBe('4 lamp.restored');
 });
 
 describe('when something was at work between restoring the database and this', () => {
@@ -235,7 +267,7 @@ describe('when something was at work between restoring the database and this', (
     const { lamp, messages } = await lampThatLosesTwo();
     await change(lamp, (it) => it.inspect());
     const since = (await topic()).at(-1);
-    expect(await restoreFrom([...messages, since])).toEqual({ putBack: 1, overtaken: 1, gaps: 0, aggregates: 1 });
+    expect(await restoreFrom([...messages, since])).toMatchObject({ putBack: 1, overtaken: 1, gaps: 0, aggregates: 1 });
     expect(await lab.typesOf(lamp)).toEqual([
       '1 lamp.installed',
       '2 lamp.inspected',
@@ -247,10 +279,47 @@ describe('when something was at work between restoring the database and this', (
   test('also where nothing is left to put back, once', async () => {
     const { lamp, messages } = await lampThatLosesTwo();
     for (let i = 0; i < 3; i++) await change(lamp, (it) => it.inspect());
-    expect(await restoreFrom(messages)).toEqual({ putBack: 0, overtaken: 2, gaps: 0, aggregates: 1 });
+    expect(await restoreFrom(messages)).toMatchObject({ putBack: 0, overtaken: 2, gaps: 0, aggregates: 1 });
     expect((await lab.typesOf(lamp)).slice(3)).toEqual(['4 lamp.inspected', '5 lamp.restored']);
     expect((await told(lamp)).at(-1)).toBe('5 lamp.restored');
     expect(await restoreFrom(messages)).toMatchObject({ aggregates: 0 });
+  });
+
+  test('one whose last fact was lost to it is ended, once the rest has been said', async () => {
+    const lamp = await lab.install();
+    const restoreDatabase = await backUp();
+    await change(lamp, (it) => it.remove());
+    const messages = await topic();
+    await restoreDatabase();
+    await change(lamp, (it) => it.inspect());
+    const ended: string[] = [];
+    const end: RestoreOptions['end'] = async (em, id) => {
+      ended.push(id);
+      (await em.findOneOrFail(Lamp, id)).remove();
+    };
+    await restoreFrom(messages, { end });
+    expect(ended).toEqual([lamp.id]);
+    expect(await lab.typesOf(lamp)).toEqual([
+      '1 lamp.installed',
+      '2 lamp.inspected',
+      '3 lamp.restored',
+      '4 lamp.removed',
+    ]);
+    expect(await restoreFrom(messages)).toMatchObject({ overtaken: 1, aggregates: 0 });
+  });
+
+  test('what was lost to it is told, each fact once however often it was published', async () => {
+    const { facts, messages } = await lampThatLosesTwo();
+    const lamp = { id: facts[0]!.aggregate_id } as never;
+    for (let i = 0; i < 2; i++) await change(lamp, (it) => it.inspect());
+    const warnings: object[] = [];
+    const log = { ...quietly, warn: (fields: object) => void warnings.push(fields) };
+    const others = await Promise.all(
+      Array.from({ length: 500 }, () => ({ ...messages[0]!, id: uuid(), eventid: uuid(), subject: uuid() })),
+    );
+    const outcome = await restoreFrom([...messages, ...others, ...messages], { log });
+    expect(outcome).toMatchObject({ putBack: 500, overtaken: 2 });
+    expect(warnings.map((it) => (it as { eventId: string }).eventId)).toEqual([facts[1]!.id, facts[2]!.id]);
   });
 });
 
@@ -260,32 +329,52 @@ test('an aggregate whose last fact was lost has no fact after it', async () => {
   await change(lamp, (it) => it.remove());
   const messages = await topic();
   await restoreDatabase();
-  await restoreFrom(messages, { recall: (em, { aggregateId }) => lab.keyring.destroy(em, [aggregateId]) });
+  await restoreFrom(messages, {
+    async recall(em, { aggregateId }, isOver) {
+      expect(isOver).toBe(true);
+      await lab.keyring.destroy(em, [aggregateId]);
+    },
+  });
   expect(await lab.typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.removed']);
   expect((await told(lamp)).at(-1)).toBe('2 lamp.removed');
   await expect(change(lamp, (it) => it.inspect())).rejects.toThrow('its key is destroyed');
 });
 
-describe('a topic that does not reach back', () => {
-  test('is refused, with nothing done', async () => {
+describe('a topic that does not reach back to the latest moment of the database', () => {
+  const reaching = (since: number, messages: readonly unknown[]) => ({
+    topic: { since: new Date(since), messages: bodies(messages) },
+  });
+
+  test('is refused, with nothing done, although it may begin with what the database knows', async () => {
     const { lamp, messages } = await lampThatLosesTwo();
-    await expect(restoreFrom(messages.slice(1))).rejects.toThrow(/does not reach back .*ACCEPT_GAP=true/);
-    await expect(restoreFrom([])).rejects.toThrow(/does not reach back/);
+    await expect(restoreFrom([], reaching(Date.now() + 1_000, messages))).rejects.toThrow(
+      /what was published between cannot be had any more.*ACCEPT_GAP=true/,
+    );
     expect(await lab.typesOf(lamp)).toEqual(['1 lamp.installed']);
   });
 
   test('is taken when that is accepted', async () => {
     const { lamp, messages } = await lampThatLosesTwo();
-    expect(await restoreFrom(messages.slice(2), { acceptGap: true })).toMatchObject({ putBack: 1, gaps: 1 });
+    const options = { ...reaching(Date.now() + 1_000, messages.slice(2)), acceptGap: true };
+    expect(await restoreFrom([], options)).toMatchObject({ putBack: 1, gaps: 1 });
     expect((await lab.typesOf(lamp)).slice(1)).toEqual(['2 lamp.restored', '3 lamp.inspected', '4 lamp.restored']);
   });
 
-  test('is none where the database was restored to before its first fact', async () => {
+  test('is none where anybody has reported or heard later, although nothing was stated', async () => {
+    const { messages } = await lampThatLosesTwo();
+    await lab.database.sql(
+      `insert into eventing.sidecar values ('app', 'replica', '{}', now() + interval '2 seconds')`,
+    );
+    expect(await restoreFrom([], reaching(Date.now() + 1_000, messages))).toMatchObject({ putBack: 2 });
+  });
+
+  test('is what an empty database makes of any: it may be the wrong one', async () => {
     const restoreDatabase = await backUp();
     const lamp = await lab.install();
     const messages = await topic();
     await restoreDatabase();
-    expect(await restoreFrom(messages)).toMatchObject({ putBack: 1, gaps: 0 });
+    await expect(restoreFrom(messages)).rejects.toThrow('The database is empty');
+    expect(await restoreFrom(messages, { acceptGap: true })).toMatchObject({ putBack: 1, gaps: 0 });
     expect(await lab.typesOf(lamp)).toEqual(['1 lamp.installed', '2 lamp.restored']);
   });
 });
@@ -303,6 +392,35 @@ test('nothing is done while others are at work in the database, who could give a
   await eventually(async () => expect(await restoreFrom(messages)).toMatchObject({ putBack: 2 }));
 });
 
+test('nobody states anything while it is at work, and there is one of it at a time', async () => {
+  const { lamp, messages } = await lampThatLosesTwo();
+  let states: Promise<unknown> | undefined;
+  await restoreFrom(messages, {
+    async finish() {
+      states = change(lamp, (it) => it.inspect());
+      await expect(restoreFrom(messages)).rejects.toThrow('Others are at work in the database');
+      expect(await Promise.race([states, delay(300, 'waits')])).toBe('waits');
+    },
+  });
+  await states;
+  expect(await lab.typesOf(lamp)).toEqual([
+    '1 lamp.installed',
+    '2 lamp.switched-on',
+    '3 lamp.inspected',
+    '4 lamp.restored',
+    '5 lamp.inspected',
+  ]);
+});
+
+test('an aggregate’s facts are recalled in sequence, whatever the clocks of those who stated them said', async () => {
+  const { lamp, messages } = await lampThatLosesTwo();
+  const [installed, on, inspected] = messages as [Envelope, Envelope, Envelope];
+  const slow = { ...inspected, eventid: `0${inspected.eventid.slice(1)}` };
+  const recalled: number[] = [];
+  await restoreFrom([installed, on, slow], { recall: async (_, { sequence }) => void recalled.push(sequence) });
+  expect([recalled, (await lab.typesOf(lamp)).length]).toEqual([[2, 3], 4]);
+});
+
 test('what is no event of the system’s is passed over', async () => {
   const { lamp, messages } = await lampThatLosesTwo();
   const [installed, on, inspected] = messages as [Envelope, Envelope, Envelope];
@@ -312,6 +430,9 @@ test('what is no event of the system’s is passed over', async () => {
     { ...on, id: uuid(), eventid: uuid(), source: '/elsewhere' },
     { ...on, id: uuid(), eventid: uuid(), data: { attributes: { lit: 1 } } },
     { ...on, id: uuid(), eventid: uuid(), data: 'text' },
+    { ...on, id: uuid(), eventid: uuid(), sequence: '4', data: { attributes: { lit: 'a\u0000b' } } },
+    { ...on, id: uuid(), eventid: uuid(), sequence: '4', data: { attributes: { 'l\ud800': 'ab' } } },
+    { ...on, id: uuid(), eventid: uuid(), sequence: '4', time: '0000-01-01T00:00:00Z' },
   ];
   expect(await restoreFrom([...strangers, installed, ...strangers, on, inspected])).toMatchObject({
     putBack: 2,
@@ -339,12 +460,7 @@ test('what a retention has given up is not lost, and is not brought back', async
   await change(lamp, (it) => it.inspect());
   const messages = await topic();
   await lab.database.sql('delete from eventing.event_store where sequence = 1');
-  expect(await restoreFrom(messages, { acceptGap: true })).toEqual({
-    putBack: 0,
-    overtaken: 0,
-    gaps: 0,
-    aggregates: 0,
-  });
+  expect(await restoreFrom(messages, { acceptGap: true })).toEqual(NOTHING);
   expect(await lab.typesOf(lamp)).toEqual(['2 lamp.inspected']);
 });
 
@@ -358,13 +474,13 @@ test('more than a page is put back and recalled to its end', async () => {
   const messages = await topic();
   await restoreDatabase();
   let recalled = 0;
-  const progress: Readonly<Record<string, number>>[] = [];
+  const progress: object[] = [];
   const outcome = await restoreFrom(messages, {
     recall: async (_, { sequence }) => {
       recalled += 1;
       expect(sequence).toBe(recalled + 1);
     },
-    tell: (it) => void progress.push(it),
+    log: { ...quietly, info: (it) => void progress.push(it) },
   });
   expect([outcome.putBack, recalled]).toEqual([1_200, 1_200]);
   expect(progress).toEqual([
@@ -373,6 +489,7 @@ test('more than a page is put back and recalled to its end', async () => {
     { read: 1_201, lost: 1_200 },
     { recalled: 500 },
     { recalled: 1_000 },
+    { recalled: 1_200 },
   ]);
   expect(await told(lamp)).toHaveLength(1_202);
 });

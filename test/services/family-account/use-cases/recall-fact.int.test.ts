@@ -3,7 +3,7 @@ import type { Restored, RestoreOptions } from '#eventing/restore';
 import { events } from '../../../../services/family-account/events.ts';
 import { system } from '../../../../services/family-account/system.ts';
 import { endMembership } from '../../../../services/family-account/use-cases/end-membership.ts';
-import { recallFact } from '../../../../services/family-account/use-cases/recall-fact.ts';
+import { closeLostAccount, recallFact } from '../../../../services/family-account/use-cases/recall-fact.ts';
 import { transferOwnership } from '../../../../services/family-account/use-cases/transfer-ownership.ts';
 import * as support from '../../../support/snapshot.ts';
 import { type FamilyAccountSystem, openFamilyAccountSystem } from '../support.ts';
@@ -11,14 +11,16 @@ import { type FamilyAccountSystem, openFamilyAccountSystem } from '../support.ts
 let families: FamilyAccountSystem;
 beforeEach(async () => {
   families = await openFamilyAccountSystem();
+  // A database that knows none would be taken for the wrong one.
+  await families.family();
 });
 afterEach(() => families[Symbol.asyncDispose]());
 
 /** Restores the database to the moment before something happened, and puts it right. */
-function restoredToBefore(happens: () => Promise<unknown>): Promise<Restored> {
+function restoredToBefore(happens: () => Promise<unknown>, andThen?: () => Promise<unknown>): Promise<Restored> {
   const { database, orm, keyring } = families;
-  const recall: RestoreOptions['recall'] = (em, fact) => recallFact(em, keyring, fact);
-  return support.restoredToBefore({ database, orm, system, events, recall }, happens);
+  const recall: RestoreOptions['recall'] = (em, fact, isOver) => recallFact(em, keyring, fact, isOver);
+  return support.restoredToBefore({ database, orm, system, events, recall, end: closeLostAccount }, happens, andThen);
 }
 
 const leave = (familyAccountId: string, memberId: string, by = memberId) =>
@@ -109,4 +111,50 @@ test('an account that was opened since is closed: nobody knows who belonged to i
   });
   expect(await families.membersOf(opened.id)).toEqual({ ownerId: null, memberIds: [] });
   expect((await families.factsOf(opened.id)).slice(-2)).toEqual(['restored', 'closed']);
+});
+
+test('an account that was opened and closed since is closed once', async () => {
+  let id = '';
+  await restoredToBefore(async () => {
+    const opened = await families.family();
+    id = opened.id;
+    await leave(id, opened.memberIds[0]!);
+  });
+  expect(await families.factsOf(id)).toEqual(['opened', 'member-joined', 'member-withdrawn', 'closed']);
+  expect(await families.membersOf(id)).toEqual({ ownerId: null, memberIds: [] });
+});
+
+test('an account that was closed is closed, although something else has been stated in its place', async () => {
+  const { id, memberIds } = await families.family();
+  const [owner] = memberIds as [string];
+  await restoredToBefore(
+    () => leave(id, owner),
+    async () => {
+      await families.accept(await families.invite(id, owner), uuid());
+    },
+  );
+  expect(await families.membersOf(id)).toEqual({ ownerId: null, memberIds: [] });
+  expect((await families.factsOf(id)).slice(-5)).toEqual([
+    'restored',
+    'member-withdrawn',
+    'owner-changed',
+    'member-withdrawn',
+    'closed',
+  ]);
+});
+
+test('who belongs to another account since does not join, nor own what was handed over to them', async () => {
+  const [one, two] = [await families.family(), await families.family()];
+  const mover = uuid();
+  await restoredToBefore(
+    async () => {
+      await families.accept(await families.invite(one.id, one.memberIds[0]!), mover);
+      await transferOwnership(families.em(), { familyAccountId: one.id, memberId: mover, by: one.memberIds[0]! });
+    },
+    async () => {
+      await families.accept(await families.invite(two.id, two.memberIds[0]!), mover);
+    },
+  );
+  expect(await families.membersOf(one.id)).toEqual({ ownerId: one.memberIds[0], memberIds: one.memberIds });
+  expect((await families.membersOf(two.id)).memberIds).toContain(mover);
 });

@@ -21,16 +21,19 @@ import { aPerson, limits, type MemberSystem, masterKey, openMemberSystem, PASSWO
 let members: MemberSystem;
 beforeEach(async () => {
   members = await openMemberSystem();
+  // A database that knows nobody would be taken for the wrong one.
+  await members.register();
 });
 afterEach(() => members[Symbol.asyncDispose]());
 
 /** Restores the database to the moment before something happened, and puts it right. */
-function restoredToBefore(happens: () => Promise<unknown>): Promise<Restored> {
+function restoredToBefore(happens: () => Promise<unknown>, andThen?: () => Promise<unknown>): Promise<Restored> {
   const { database, orm, keyring } = members;
   const recollection = new Recollection(keyring);
-  const recall: RestoreOptions['recall'] = (em, fact) => recollection.recall(em, fact);
+  const recall: RestoreOptions['recall'] = (em, fact, isOver) => recollection.recall(em, fact, isOver);
   const finish = (em: EntityManager) => recollection.finish(em);
-  return support.restoredToBefore({ database, orm, system, events, recall, finish }, happens);
+  const end = (em: EntityManager, id: string) => withdrawMember(em, id);
+  return support.restoredToBefore({ database, orm, system, events, recall, end, finish }, happens, andThen);
 }
 
 const verify = (memberId: string, ci: string = uuid()) =>
@@ -185,7 +188,7 @@ test('who registered since has withdrawn, since nobody can ever be that member a
     await members.open(id);
     await changeProfile(members.em(), { memberId: id, name: 'Another' });
   });
-  expect(outcome).toEqual({ putBack: 3, overtaken: 0, gaps: 0, aggregates: 1 });
+  expect(outcome).toEqual({ putBack: 3, notRecalled: 0, overtaken: 0, gaps: 0, aggregates: 1 });
   expect(await read(id)).toMatchObject({ status: 'WITHDRAWN', email: null });
   expect(await factsOf(id)).toEqual(['registered', 'logged-in', 'profile-changed', 'restored', 'withdrawn']);
   expect(
@@ -209,4 +212,72 @@ test('a password is never said: the one from before is right again, and who chan
     `select aggregate_id from eventing.event_store where event_type = 'member.password-changed' and event_channel = 'unknown'`,
   );
   expect(who).toEqual([{ aggregate_id: anna.id }]);
+});
+
+test('who registered and has withdrawn since has withdrawn once', async () => {
+  let id = '';
+  await restoredToBefore(async () => {
+    ({ id } = await members.register());
+    await withdrawMember(members.em(), id);
+  });
+  expect(await factsOf(id)).toEqual(['registered', 'withdrawn']);
+  expect(await read(id)).toMatchObject({ status: 'WITHDRAWN' });
+  const keys =
+    'select wrapped_key, destroyed_at is not null as destroyed from eventing.encryption_key where aggregate_id = $1';
+  expect(await members.database.sql(keys, [id])).toEqual([{ wrapped_key: null, destroyed: true }]);
+});
+
+test('numbers of sessions that were opened by those who registered since are not given again', async () => {
+  const anna = await members.register();
+  const before = await members.open(anna.id);
+  await restoredToBefore(async () => {
+    const { id } = await members.register();
+    for (let i = 0; i < 5; i++) await members.open(id);
+  });
+  expect((await members.open(anna.id)).number).toBeGreaterThan(before.number + 5);
+});
+
+describe('when the system has worked on the restored database', () => {
+  test('an address that somebody has taken since stays theirs; the rest of what was lost is there', async () => {
+    const [anna, email] = [await members.register(), `${uuid()}@example.com`];
+    let ben = '';
+    const outcome = await restoredToBefore(
+      () => changeProfile(members.em(), { memberId: anna.id, email, name: 'Anna B' }),
+      async () => {
+        ben = (await members.register({ email })).id;
+      },
+    );
+    expect(outcome).toMatchObject({ putBack: 1, notRecalled: 0 });
+    expect((await read(ben)).email).toBe(email);
+    const { name, email: hers } = await read(anna.id);
+    expect([name, hers === email]).toEqual(['Anna B', false]);
+  });
+
+  test('who had withdrawn withdraws, although something else has been stated in its place', async () => {
+    const anna = await members.register();
+    const outcome = await restoredToBefore(
+      () => withdrawMember(members.em(), anna.id),
+      () => changeProfile(members.em(), { memberId: anna.id, name: 'Anna B' }),
+    );
+    expect(outcome).toMatchObject({ putBack: 0, overtaken: 1, aggregates: 1 });
+    expect(await read(anna.id)).toMatchObject({ status: 'WITHDRAWN', name: null });
+    expect(await factsOf(anna.id)).toEqual(['registered', 'profile-changed', 'restored', 'withdrawn']);
+  });
+
+  test('a session whose number has been given again is another’s, and goes on', async () => {
+    const [anna, ben] = [await members.register(), await members.register()];
+    let his = 0;
+    await restoredToBefore(
+      async () => {
+        const { number } = await members.open(anna.id);
+        await logOut(members.em(), { memberId: anna.id, number });
+        return number;
+      },
+      async () => {
+        his = (await members.open(ben.id)).number;
+      },
+    );
+    expect(await members.liveSessionsOf(ben.id)).toEqual([his]);
+    expect(await sessionsOf(anna.id)).toEqual([]);
+  });
 });
