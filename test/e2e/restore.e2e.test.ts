@@ -2,13 +2,17 @@ import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { jetstream } from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/transport-node';
 import { Client } from 'pg';
+import { connectNats, readTopic } from '#service/jetstream';
 import { Api } from '../../local/api.ts';
 import type { Running } from '../../local/running.ts';
 import { secretsOf } from '../../local/secrets.ts';
 import { eventually } from '../support/eventually.ts';
 import { snapshot } from '../support/snapshot.ts';
 import { root, startStackWith, type TestStack } from '../support/stack.ts';
+import { atBroker, eraseMessages } from './broker.ts';
 import { invariants } from './invariants.ts';
 
 let stack: TestStack;
@@ -73,6 +77,69 @@ test('both databases are restored to an earlier time: nobody is given a sequence
   );
   await invariants(await stack.running());
 }, 240_000);
+
+describe('of a topic', () => {
+  const TOPIC = 'to-be-read';
+  const PUBLISHED = 1_203;
+  const connect = () => connectNats(running.brokerUrl);
+  beforeEach(() =>
+    atBroker(running.brokerUrl, async ({ streams }, connection) => {
+      await streams.add({ name: TOPIC, subjects: [TOPIC] });
+      const js = jetstream(connection);
+      for (let n = 1; n <= PUBLISHED; n++) await js.publish(TOPIC, String(n));
+    }),
+  );
+  afterEach(() => atBroker(running.brokerUrl, ({ streams }) => streams.delete(TOPIC)));
+
+  async function read(connection: NatsConnection): Promise<{ since: Date; numbers: number[] }> {
+    const { since, messages } = await readTopic(connection, TOPIC);
+    const numbers: number[] = [];
+    for await (const body of messages) numbers.push(Number(body));
+    return { since, numbers };
+  }
+
+  test('all is read, in its order, since there is the topic', async () => {
+    const created = await atBroker(running.brokerUrl, async ({ streams }) => (await streams.info(TOPIC)).created);
+    await using connection = closing(await connect());
+    expect(await read(connection)).toEqual({
+      since: new Date(created),
+      numbers: Array.from({ length: PUBLISHED }, (_, i) => i + 1),
+    });
+  });
+
+  test('what is left is read, since the oldest message of that, also when the last ones are gone', async () => {
+    const second = await atBroker(running.brokerUrl, async ({ streams }) => {
+      const { time } = (await streams.getMessage(TOPIC, { seq: 2 }))!;
+      for (const seq of [1, 700, PUBLISHED - 1, PUBLISHED]) await streams.deleteMessage(TOPIC, seq);
+      return time;
+    });
+    await using connection = closing(await connect());
+    const { since, numbers } = await read(connection);
+    expect([numbers.length, numbers[0], numbers.at(-1)]).toEqual([PUBLISHED - 4, 2, PUBLISHED - 2]);
+    expect(since).toEqual(second);
+  });
+
+  test('nothing is read of an empty one, which reaches back no further than to now', async () => {
+    await eraseMessages(running.brokerUrl, TOPIC);
+    const before = Date.now();
+    await using connection = closing(await connect());
+    const { since, numbers } = await read(connection);
+    expect([numbers, since.getTime() >= before]).toEqual([[], true]);
+  });
+
+  test('a connection that breaks is no end of it', async () => {
+    const connection = await connect();
+    const { messages } = await readTopic(connection, TOPIC);
+    const reading = (async () => {
+      let count = 0;
+      for await (const _ of messages) if (++count === 500) void connection.close();
+    })();
+    await expect(reading).rejects.toThrow();
+  });
+});
+
+const closing = (connection: NatsConnection): NatsConnection & AsyncDisposable =>
+  Object.assign(connection, { [Symbol.asyncDispose]: () => connection.close() });
 
 interface Person {
   readonly id: string;
