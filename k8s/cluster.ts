@@ -25,8 +25,8 @@ type Tell = (line: string) => void;
 /** Installs everything: what production brings itself, then the three charts. Again, it upgrades. */
 export async function install({ shell, image }: Cluster, say: Tell): Promise<void> {
   const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
-  const apply = (name: string) =>
-    shell.run(['kubectl', '--namespace', NAMESPACE, 'apply', '--filename', '-'], { input: manifest(name) });
+  const apply = (name: string, change = (text: string) => text) =>
+    shell.run(['kubectl', '--namespace', NAMESPACE, 'apply', '--filename', '-'], { input: change(manifest(name)) });
   const step = async (what: string, work: () => Promise<unknown>) => {
     const since = performance.now();
     await work();
@@ -41,11 +41,13 @@ export async function install({ shell, image }: Cluster, say: Tell): Promise<voi
       await kubectl('rollout', 'status', `statefulset/${name}`, '--timeout=180s');
   });
   await step('both databases and their roles exist', async () => {
-    // A Job cannot be changed.
-    await kubectl('delete', '--ignore-not-found', '--filename', join(root, 'k8s/databases.yaml'));
-    await apply('databases');
-    for (const system of ['member', 'family-account'])
-      await kubectl('wait', '--for=condition=complete', `job/${system}-database`, '--timeout=120s');
+    const jobs = ['member-database', 'family-account-database'];
+    for (const job of jobs) {
+      // A Job cannot be changed.
+      await kubectl('delete', 'job', job, '--ignore-not-found');
+      await apply('database', (text) => text.replaceAll('member-database', job));
+    }
+    for (const job of jobs) await kubectl('wait', '--for=condition=complete', `job/${job}`, '--timeout=120s');
   });
   await apply('identity-provider');
   const chart = (name: string) => step(`${name} is installed`, () => installChart(shell, name));
