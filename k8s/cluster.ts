@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { Api } from '../local/api.ts';
 import { Progress } from '../local/progress.ts';
 import { playStory, type Stage } from '../local/story.ts';
 import { diagnose, print } from '../services/doctor/report.ts';
 import { workers } from '../services/workers/workers.ts';
-import { type Cluster, current, up } from './clusters.ts';
+import { type Cluster, current, down, up } from './clusters.ts';
 import { IMAGE, RELEASE_IMAGE } from './image.ts';
 import { developmentSecrets } from './secrets.ts';
 import type { Shell } from './shell.ts';
@@ -24,8 +25,8 @@ type Tell = (line: string) => void;
 /** Installs everything: what production brings itself, then the three charts. Again, it upgrades. */
 export async function install({ shell, image }: Cluster, say: Tell): Promise<void> {
   const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
-  const apply = (name: string) =>
-    shell.run(['kubectl', '--namespace', NAMESPACE, 'apply', '--filename', '-'], { input: manifest(name) });
+  const apply = (name: string, change = (text: string) => text) =>
+    shell.run(['kubectl', '--namespace', NAMESPACE, 'apply', '--filename', '-'], { input: change(manifest(name)) });
   const step = async (what: string, work: () => Promise<unknown>) => {
     const since = performance.now();
     await work();
@@ -40,11 +41,13 @@ export async function install({ shell, image }: Cluster, say: Tell): Promise<voi
       await kubectl('rollout', 'status', `statefulset/${name}`, '--timeout=180s');
   });
   await step('both databases and their roles exist', async () => {
-    // A Job cannot be changed.
-    await kubectl('delete', '--ignore-not-found', '--filename', join(root, 'k8s/databases.yaml'));
-    await apply('databases');
-    for (const system of ['member', 'family-account'])
-      await kubectl('wait', '--for=condition=complete', `job/${system}-database`, '--timeout=120s');
+    const jobs = ['member-database', 'family-account-database'];
+    for (const job of jobs) {
+      // A Job cannot be changed.
+      await kubectl('delete', 'job', job, '--ignore-not-found');
+      await apply('database', (text) => text.replaceAll('member-database', job));
+    }
+    for (const job of jobs) await kubectl('wait', '--for=condition=complete', `job/${job}`, '--timeout=120s');
   });
   await apply('identity-provider');
   const chart = (name: string) => step(`${name} is installed`, () => installChart(shell, name));
@@ -99,9 +102,25 @@ async function sendEvents({ memberUrl }: Stage, count: number): Promise<number> 
   return stated.reduce((sum, it) => sum + it);
 }
 
-const commands: Record<string, (say: Tell) => Promise<void>> = {
-  async up(say) {
-    const { shell } = await up(say);
+/** A cluster on which nothing of ours is. @throws when there is something, and the cluster is not ours to remove */
+async function upAfresh(say: Tell): Promise<Cluster> {
+  const cluster = await up(say);
+  const found = await cluster.shell.kubectl('get', 'namespace', NAMESPACE, '--ignore-not-found', '--output=name');
+  if (!found) return cluster;
+  if (!cluster.isOurs)
+    throw new Error(`${cluster.shell.kubeconfig} has a namespace ${NAMESPACE}, and is not ours to empty`);
+  say('There is something on it: another is made');
+  await down(say);
+  return up(say);
+}
+
+interface Options {
+  readonly fresh?: boolean;
+}
+
+const commands: Record<string, (say: Tell, options: Options) => Promise<void>> = {
+  async up(say, { fresh }) {
+    const { shell } = await (fresh ? upAfresh : up)(say);
     say(`The cluster is up, with Dapr. For kubectl and helm: export KUBECONFIG=${shell.kubeconfig}`);
   },
   async install(say) {
@@ -145,17 +164,18 @@ const commands: Record<string, (say: Tell) => Promise<void>> = {
     }
   },
   async down(say) {
-    say(await (await current()).down(say));
+    say(await down(say));
   },
 };
 
-// `npm run cluster:up`, `cluster:install`, `cluster:story`, `cluster:test`, `cluster:doctor`, `cluster:down`; the Tiltfile uses the others
+// `npm run cluster:up [-- --fresh]`, `cluster:install`, `cluster:story`, `cluster:test`, `cluster:doctor`, `cluster:down`; the Tiltfile uses the others
 if (import.meta.main) {
-  const command = commands[process.argv[2] ?? ''];
+  const { values, positionals } = parseArgs({ options: { fresh: { type: 'boolean' } }, allowPositionals: true });
+  const command = commands[positionals[0] ?? ''];
   const progress = new Progress(process.stdout);
   try {
     if (!command) throw new Error(`node k8s/cluster.ts ${Object.keys(commands).join('|')}`);
-    await command((line) => progress.say(line));
+    await command((line) => progress.say(line), values);
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);
     process.exitCode = 1;

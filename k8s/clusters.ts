@@ -55,12 +55,16 @@ const kind: Provider = {
   },
 };
 
-/** Scripts `up` (which prints `export KUBECONFIG=…`), `dapr`, `image-build` and `down` in a folder, for machines on which kind cannot run. */
+/**
+ * Scripts `install` (what there is to be built; again, it changes nothing), `up` (which prints `export KUBECONFIG=…`), `dapr`,
+ * `image-build` and `down` in a folder, for machines on which kind cannot run.
+ */
 function scripts(folder: string): Provider {
   const own = new Shell('');
   const script = (name: string) => join(folder, name);
   return {
     async up(tell) {
+      await own.run([script('install')], { tell });
       const said = await own.run([script('up')], { tell });
       const kubeconfig = /^export KUBECONFIG=(\S+)$/m.exec(said)?.[1];
       if (!kubeconfig) throw new Error(`${script('up')} did not say where the kubeconfig is`);
@@ -97,30 +101,36 @@ function findProvider(): string {
   const folder = clusterScripts();
   if (folder) return folder;
   throw new Error(
-    'There is no way to have a cluster here: install Docker and kind (https://kind.sigs.k8s.io), or set CLUSTER_SCRIPTS to a folder with the scripts up, dapr, image-build and down, or KUBECONFIG to a cluster that has Dapr',
+    'There is no way to have a cluster here: install Docker and kind (https://kind.sigs.k8s.io), or set CLUSTER_SCRIPTS to a folder with the scripts install, up, dapr, image-build and down, or KUBECONFIG to a cluster that has Dapr',
   );
 }
 
 /** A cluster that the commands of this project work on. */
 export interface Cluster {
   readonly shell: Shell;
+  /** Whether it came to be by these commands; else it was given. */
+  readonly isOurs: boolean;
   /** Installs Dapr, or sees that it is there. */
   dapr(tell: Tell): Promise<void>;
   /** Builds the image and gives it to the nodes; of a cluster that was given it says what its nodes need. */
   image(tell: Tell): Promise<void>;
-  /** Removes it; one that was given is left as it is. @returns what has become of it */
-  down(tell: Tell): Promise<string>;
 }
 
 interface Remembered {
   /** How it came to be; none for a cluster that was given. */
   readonly provider?: string;
-  readonly kubeconfig: string;
+  /** None while it has not come up. */
+  readonly kubeconfig?: string;
 }
 
 async function recall(): Promise<Remembered | undefined> {
   const text = await readFile(memory, 'utf8').catch(() => undefined);
   return text === undefined ? undefined : JSON.parse(text);
+}
+
+async function remember(it: Remembered): Promise<void> {
+  await mkdir(dirname(memory), { recursive: true });
+  await writeFile(memory, JSON.stringify(it));
 }
 
 /** Starts a cluster with Dapr, or takes the one of KUBECONFIG as it is; remembers which. */
@@ -129,6 +139,8 @@ export async function up(tell: Tell): Promise<Cluster> {
   // Our own, exported as we have said, is not somebody else's.
   const given = process.env.KUBECONFIG === known?.kubeconfig && known?.provider ? undefined : process.env.KUBECONFIG;
   const provider = given ? undefined : findProvider();
+  // One that does not come up has to be removed all the same.
+  if (provider) await remember(known?.provider === provider ? known : { provider });
   const kubeconfig = provider ? await providerOf(provider).up(tell) : given!;
   const shell = new Shell(kubeconfig);
   const crds = await shell.kubectl('get', 'crd', '--output=name');
@@ -136,29 +148,34 @@ export async function up(tell: Tell): Promise<Cluster> {
     if (!provider) throw new Error(`The cluster of ${kubeconfig} has no Dapr: see docs/operate.md`);
     await providerOf(provider).installDapr(shell, tell);
   }
-  await mkdir(dirname(memory), { recursive: true });
-  await writeFile(memory, JSON.stringify({ provider, kubeconfig }));
+  await remember({ provider, kubeconfig });
   return current();
 }
 
 /** @throws when no cluster is up */
 export async function current(): Promise<Cluster> {
   const known = await recall();
-  if (!known) throw new Error('No cluster is up: start one with npm run cluster:up');
+  if (!known?.kubeconfig) throw new Error('No cluster is up: start one with npm run cluster:up');
   const { provider, kubeconfig } = known;
   const shell = new Shell(kubeconfig);
   const it = provider ? providerOf(provider) : undefined;
   return {
     shell,
+    isOurs: it !== undefined,
     dapr: (tell) => (it?.installDapr ?? installDapr)(shell, tell),
     async image(tell) {
       if (it) return it.image(shell, () => undefined);
       tell(`this cluster's nodes have to find ${IMAGE}: npm run image -- --tag ${IMAGE}, and give it to them`);
     },
-    async down(tell) {
-      await it?.down(shell, tell);
-      await rm(memory, { force: true });
-      return it ? 'The cluster is gone.' : `The cluster of ${kubeconfig} is not ours: it is left as it is.`;
-    },
   };
+}
+
+/** Removes the cluster, or what there is of one that did not come up; one that was given is left as it is. @returns what has become of it */
+export async function down(tell: Tell): Promise<string> {
+  const known = await recall();
+  if (!known) return 'No cluster is up.';
+  const { provider, kubeconfig } = known;
+  if (provider) await providerOf(provider).down(new Shell(kubeconfig ?? ''), tell);
+  await rm(memory, { force: true });
+  return provider ? 'The cluster is gone.' : `The cluster of ${kubeconfig} is not ours: it is left as it is.`;
 }

@@ -31,21 +31,25 @@ export async function openApiServer(shell: Shell): Promise<{ readonly url: strin
   return { url, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
-/** The APIs of a cluster, reached through port-forwards. */
-export async function openStage(shell: Shell, namespace: string): Promise<Stage & AsyncDisposable> {
+/**
+ * The APIs of a cluster, reached through port-forwards.
+ * @param families where family-account is, if elsewhere than member
+ */
+export async function openStage(
+  shell: Shell,
+  namespace: string,
+  families = namespace,
+): Promise<Stage & AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
-  const forward = (service: string) =>
-    serve(shell, ['--namespace', namespace, 'port-forward', `service/${service}`, ':80'], service, stack);
-  const secret = async (name: string, key: string): Promise<string> => {
-    const { data } = JSON.parse(await shell.kubectl('--namespace', namespace, 'get', 'secret', name, '--output=json'));
-    return Buffer.from(data[key], 'base64').toString();
+  const api = async (name: string, where: string): Promise<[string, string]> => {
+    const at = ['--namespace', where];
+    const { data } = JSON.parse(await shell.kubectl(...at, 'get', 'secret', name, '--output=json'));
+    const url = await serve(shell, [...at, 'port-forward', `service/${name}`, ':80'], name, stack);
+    return [url, Buffer.from(data['operator-token'], 'base64').toString()];
   };
-  const stage = {
-    memberUrl: await forward('member'),
-    familyAccountUrl: await forward('family-account'),
-    memberOperatorToken: await secret('member', 'operator-token'),
-    familyAccountOperatorToken: await secret('family-account', 'operator-token'),
-  };
+  const [memberUrl, memberOperatorToken] = await api('member', namespace);
+  const [familyAccountUrl, familyAccountOperatorToken] = await api('family-account', families);
+  const stage = { memberUrl, familyAccountUrl, memberOperatorToken, familyAccountOperatorToken };
   const open = stack.move();
   return { ...stage, [Symbol.asyncDispose]: () => open.disposeAsync() };
 }

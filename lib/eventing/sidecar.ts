@@ -2,11 +2,14 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { request } from 'undici';
 
-export interface SidecarOptions {
+export interface SidecarAddress {
   /** daprd's HTTP port on this machine. */
   readonly port: number;
   /** The credential that daprd asks for (its own `DAPR_API_TOKEN`). */
   readonly apiToken: string;
+}
+
+export interface SidecarOptions extends SidecarAddress {
   /** Where the broker is; it is enough that one of them can be reached. With none, daprd is never restarted. */
   readonly brokers: readonly { readonly host: string; readonly port: number }[];
   /** For how long a topic must be dead, with the broker in reach, before daprd is restarted. */
@@ -62,7 +65,9 @@ export class Sidecar {
     this.#restartedAt = now;
     this.#suspected.clear();
     log.warn({ topic, reason }, 'the sidecar has lost the broker, which is there: it is restarted');
-    await this.#shutDown().catch((error: unknown) => log.warn({ err: error }, 'the sidecar cannot be restarted'));
+    await endSidecar(this.#options).catch((error: unknown) =>
+      log.warn({ err: error }, 'the sidecar cannot be restarted'),
+    );
     return true;
   }
 
@@ -76,26 +81,28 @@ export class Sidecar {
     this.#suspected.delete(topic);
   }
 
-  /** Graceful: what daprd offers to jobs that are done. https://docs.dapr.io/operations/hosting/kubernetes/kubernetes-job/ */
-  async #shutDown(): Promise<void> {
-    const { port, apiToken } = this.#options;
-    const { statusCode, body } = await request(`http://127.0.0.1:${port}/v1.0/shutdown`, {
-      method: 'POST',
-      headers: { 'dapr-api-token': apiToken },
-      headersTimeout: ANSWER_TIMEOUT_MS,
-      bodyTimeout: ANSWER_TIMEOUT_MS,
-      reset: true,
-    });
-    await body.dump();
-    if (statusCode >= 300) throw new Error(`daprd answered ${statusCode}`);
-  }
-
   async #isBrokerThere(): Promise<boolean> {
     return Promise.any(this.#options.brokers.map(reach)).then(
       () => true,
       () => false,
     );
   }
+}
+
+/**
+ * Has daprd end itself, gracefully: what it offers to jobs that are done. https://docs.dapr.io/operations/hosting/kubernetes/kubernetes-job/
+ * @throws when it does not take it
+ */
+export async function endSidecar({ port, apiToken }: SidecarAddress): Promise<void> {
+  const { statusCode, body } = await request(`http://127.0.0.1:${port}/v1.0/shutdown`, {
+    method: 'POST',
+    headers: { 'dapr-api-token': apiToken },
+    headersTimeout: ANSWER_TIMEOUT_MS,
+    bodyTimeout: ANSWER_TIMEOUT_MS,
+    reset: true,
+  });
+  await body.dump();
+  if (statusCode >= 300) throw new Error(`daprd answered ${statusCode}`);
 }
 
 /**

@@ -130,6 +130,11 @@ export const common = {
     doc: 'how long a process that has stopped serving may take to finish what it has begun; half of it is for requests, since what they work with closes after them',
     default: '20',
   },
+  END_SIDECAR: {
+    schema: flag,
+    doc: 'whether a process that is told to stop tells its sidecar: where nobody else does before this process has ended, as with a native sidecar on Kubernetes, which would go on taking calls for nobody',
+    default: 'false',
+  },
   DATABASE_URL: {
     schema: url('postgres', 'postgresql'),
     doc: 'PostgreSQL, as `postgres://role:password@host:port/database`',

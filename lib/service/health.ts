@@ -23,12 +23,13 @@ export class Health {
    * The first step of a shutdown: serves on for a while, so that nobody is surprised. For a third of it those who keep a connection are told
    * to part, while the sidecar is there to serve them with. Then the process says that it is not healthy any more, and the sidecar leaves:
    * until it has, it sends callers here.
+   * @param parted what is to be done once they have parted
    */
-  async leave(lingerSeconds: number): Promise<void> {
+  async leave(lingerSeconds: number, parted: () => Promise<void> = async () => undefined): Promise<void> {
     this.#leaving = true;
     await delay((lingerSeconds * 1000) / 3);
     this.#healthy = false;
-    await delay((lingerSeconds * 2000) / 3);
+    await Promise.all([parted(), delay((lingerSeconds * 2000) / 3)]);
   }
 
   get isHealthy(): boolean {

@@ -3,6 +3,7 @@ import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
 import { hear } from '#service/hear';
 import { Idempotency } from '#service/idempotency';
+import { leave } from '#service/leave';
 import { listen, run } from '#service/run';
 import { familyAccountApi } from './api.ts';
 import { orderedConsumers } from './consumers.ts';
@@ -26,7 +27,7 @@ await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
   const topics = eventsIn({ orm, keyring, member });
   for (const consumer of orderedConsumers) await join(orm, consumer, 'beginning');
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => health.leave(config.LINGER_SECONDS));
+  onShutdown(() => leave({ health, config, log }));
   drainWithin(config.DRAIN_SECONDS);
   const before = hear({ stack, log, orm, system, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { common, hearing, restoring, type Settings, token } from '#service/config';
+import { leaving } from '#service/leave';
 
-const { PORT, HOST, LINGER_SECONDS, DRAIN_SECONDS, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const { PORT, HOST, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
 
 const masterKey = {
   ...MASTER_KEY,
@@ -12,16 +13,15 @@ const masterKey = {
 export const settings = {
   PORT: { ...PORT, default: '8081' },
   HOST,
-  LINGER_SECONDS,
-  DRAIN_SECONDS,
+  ...leaving,
   DATABASE_URL,
   ...hearing,
   LOG_LEVEL,
   MASTER_KEY: masterKey,
   OPERATOR_TOKEN,
   MEMBER_APP_ID: {
-    schema: z.string().regex(/^[\w-]{1,64}$/, 'not an app-id'),
-    doc: 'Dapr app-id of the member API',
+    schema: z.string().regex(/^[\w-]{1,64}(\.[a-z0-9-]{1,63})?$/, 'not an app-id'),
+    doc: 'Dapr app-id of the member API, with the namespace behind it where that is another: `member.other-namespace`',
     default: 'member',
   },
   MEMBER_READER_TOKEN: {

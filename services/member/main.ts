@@ -2,6 +2,7 @@ import { SidecarReports } from '#eventing/subscribers';
 import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
 import { Idempotency } from '#service/idempotency';
+import { leave } from '#service/leave';
 import { listen, run } from '#service/run';
 import { memberApi } from './api.ts';
 import { connect } from './database.ts';
@@ -19,7 +20,7 @@ await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
   const sidecar = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
   stack.use(new SidecarReports({ orm, appId: system.name, ...sidecar }).start());
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => health.leave(config.LINGER_SECONDS));
+  onShutdown(() => leave({ health, config, log }));
   drainWithin(config.DRAIN_SECONDS);
   const root = await keyring.root(orm.em.fork());
   const idempotency = new Idempotency(root);

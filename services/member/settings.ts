@@ -1,18 +1,8 @@
 import { z } from 'zod';
 import { common, flag, hearing, restoring, type Settings, token, url } from '#service/config';
+import { leaving } from '#service/leave';
 
-const {
-  PORT,
-  HOST,
-  LINGER_SECONDS,
-  DRAIN_SECONDS,
-  DATABASE_URL,
-  DAPR_HTTP_PORT,
-  DAPR_API_TOKEN,
-  LOG_LEVEL,
-  MASTER_KEY,
-  OPERATOR_TOKEN,
-} = common;
+const { PORT, HOST, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
 
 /** `name=token,name=token` to a map of tokens by name. */
 const readerTokens: z.ZodType<ReadonlyMap<string, string>, string> = z
@@ -32,11 +22,8 @@ const IDENTITY_PROVIDER_SECRET = { schema: token, doc: 'API secret at the identi
 export const settings = {
   PORT,
   HOST,
-  LINGER_SECONDS,
-  DRAIN_SECONDS,
+  ...leaving,
   DATABASE_URL,
-  DAPR_HTTP_PORT,
-  DAPR_API_TOKEN,
   LOG_LEVEL,
   MASTER_KEY,
   OPERATOR_TOKEN,
@@ -63,8 +50,7 @@ export const settings = {
 export const workerSettings = {
   PORT,
   HOST,
-  LINGER_SECONDS,
-  DRAIN_SECONDS,
+  ...leaving,
   DATABASE_URL,
   ...hearing,
   LOG_LEVEL,

@@ -8,10 +8,15 @@ await run('streams', async ({ log }) => {
   const config = readConfig(settings);
   const topics = process.argv.slice(2);
   if (topics.length === 0) throw new Error('name the topics: node services/streams/main.ts TOPIC...');
-  const created = await ensureStreams(config.NATS_URL, topics, {
+  const reports = await ensureStreams(config.NATS_URL, topics, {
     replicas: config.STREAM_REPLICAS,
     maxBytes: config.STREAM_MAX_MIB * 1024 ** 2,
     maxAgeHours: config.STREAM_MAX_AGE_HOURS,
   });
-  log.info({ topics, created }, 'done');
+  for (const { topic, created, changed, left } of reports) {
+    if (created) log.info({ topic }, 'created');
+    if (Object.keys(changed).length > 0) log.info({ topic, changed }, 'its limits are changed');
+    if (Object.keys(left).length > 0) log.warn({ topic, left }, 'limits are left as they are: messages would be lost');
+  }
+  log.info({ topics }, 'done');
 });

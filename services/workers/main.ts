@@ -3,6 +3,7 @@ import { readConfig } from '#service/config';
 import { daprCheck, databaseCheck, Health } from '#service/health';
 import { hear } from '#service/hear';
 import { createApi } from '#service/http';
+import { leave } from '#service/leave';
 import { listen, run } from '#service/run';
 import { findWorker } from './workers.ts';
 
@@ -14,7 +15,7 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, drainWithin, 
     await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, channel: name, maxConnections: 4 }),
   );
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => health.leave(config.LINGER_SECONDS));
+  onShutdown(() => leave({ health, config, log }));
   drainWithin(config.DRAIN_SECONDS);
   const app = createApi({
     title: name,

@@ -26,7 +26,7 @@ test('the image is made with the Node that runs here', () => {
   expect(read('Dockerfile')).toContain(`node:${dependencies.node}-bookworm-slim`);
 });
 
-test.each(['databases', 'identity-provider'])('the development cluster’s %s runs this version', (name) => {
+test.each(['database', 'identity-provider'])('the development cluster’s %s runs this version', (name) => {
   const images = parseAllDocuments(read(`k8s/${name}.yaml`)).flatMap(
     (document) => document.toJS().spec.template?.spec.containers[0].image ?? [],
   );

@@ -1,5 +1,9 @@
 // Runs in a pod: members come, look and go, until SIGTERM or the time is over; then one line of JSON says how it went.
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+
+// Callers pause, with their connections kept: without a pause they would leave a small node no time to start the pods that are replaced.
+const PAUSE_MS = 200;
 
 const [member, families] = ['http://member', 'http://family-account'];
 const until = Date.now() + Number(process.env.SECONDS) * 1000;
@@ -48,6 +52,7 @@ await Promise.all(
           failures[what] = (failures[what] ?? 0) + 1;
         },
       );
+      await delay(PAUSE_MS);
     }
   }),
 );

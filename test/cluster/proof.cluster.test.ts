@@ -156,17 +156,27 @@ test('a release without a Secret fails its own test, which names the API', async
 test('pods that start while the injector is away take no part, and the doctor names them', async () => {
   const injector = (...args: string[]) => cluster.shell.kubectl('--namespace', 'dapr-system', ...args);
   const name = 'deployment/dapr-sidecar-injector';
+  const pods = ['--selector=app.kubernetes.io/name=other-device-logout'];
   await using repair = new AsyncDisposableStack();
   repair.defer(async () => {
     await injector('scale', name, '--replicas=1');
     await injector('rollout', 'status', name, '--timeout=120s');
-    await kubectl('delete', 'pod', '--selector=app.kubernetes.io/name=other-device-logout', '--now');
+    await eventually(
+      async () => {
+        // The way to it may open a moment after it is ready, and whoever comes sooner is let by without a sidecar.
+        await kubectl('delete', 'pod', ...pods, '--now');
+        expect(await kubectl('get', 'pod', ...pods, '--output=jsonpath={.items[*].spec.containers[*].name}')).toMatch(
+          /daprd/,
+        );
+      },
+      { timeoutMs: 60_000 },
+    );
     await settled('other-device-logout');
     await allIsWell();
   });
   await injector('scale', name, '--replicas=0');
   await injector('wait', '--for=delete', 'pod', '--selector=app=dapr-sidecar-injector', '--timeout=90s');
-  await kubectl('delete', 'pod', '--selector=app.kubernetes.io/name=other-device-logout', '--now');
+  await kubectl('delete', 'pod', ...pods, '--now');
   await foundInTheEnd(
     /^Pod other-device-logout-.* has no sidecar/,
     /^Deployment other-device-logout has no pod that is ready/,
@@ -182,8 +192,8 @@ async function removed(what: string, heal: (how: () => Promise<unknown>) => Prom
   const { metadata, ...rest } = JSON.parse(await kubectl('get', what, '--output=json'));
   const { name, namespace, labels, annotations } = metadata;
   const again = JSON.stringify({ ...rest, metadata: { name, namespace, labels, annotations } });
-  await heal(() =>
-    cluster.shell.run(['kubectl', 'create', '--field-manager=helm', '--filename', '-'], { input: again }),
-  );
+  // As Helm does it, or the next upgrade would find that another has the fields.
+  const apply = ['kubectl', 'apply', '--server-side', '--field-manager=helm', '--filename', '-'];
+  await heal(() => cluster.shell.run(apply, { input: again }));
   await kubectl('delete', what);
 }

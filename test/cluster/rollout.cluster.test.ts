@@ -17,10 +17,10 @@ beforeAll(async () => {
   cluster = await current();
   deployments = await names('deployments', '-l', 'app.kubernetes.io/managed-by=Helm');
   // A single one of an API cannot be evicted without being missed.
-  for (const api of apis) await upgrade(api, 'api.replicas=2');
+  await Promise.all(apis.map((api) => upgrade(api, 'api.replicas=2')));
 }, 400_000);
 afterAll(async () => {
-  for (const api of apis) await upgrade(api, 'api.replicas=1');
+  await Promise.all(apis.map((api) => upgrade(api, 'api.replicas=1')));
 }, 400_000);
 
 const helm = (...args: string[]) =>
@@ -35,6 +35,10 @@ const podsOf = (app: string) =>
   names('pods', '-l', `app.kubernetes.io/name=${app}`, '--field-selector=status.phase=Running');
 const settled = async (apps: readonly string[]) => {
   for (const app of apps) await kubectl('rollout', 'status', `deployment/${app}`, '--timeout=180s');
+};
+const replace = async (...apps: string[]) => {
+  await kubectl('rollout', 'restart', ...apps.map((app) => `deployment/${app}`));
+  await settled(apps);
 };
 
 /** Whatever happens meanwhile, callers do not feel it, all that they did has come true in the end, and no attempt was spent. */
@@ -64,10 +68,9 @@ test('the story comes true, and the subscriptions are there to see', async () =>
 test('every app is replaced under load', async () => {
   expect(deployments).toHaveLength(7);
   await nobodyNotices(async () => {
-    for (const app of deployments) {
-      await kubectl('rollout', 'restart', `deployment/${app}`);
-      await settled([app]);
-    }
+    for (const api of apis) await replace(api);
+    // They do not ask each other.
+    await replace(...deployments.filter((app) => !apis.includes(app)));
   });
 }, 600_000);
 
@@ -93,10 +96,15 @@ test('three replicas of everything, and back, under load', async () => {
   }
 }, 900_000);
 
-test('an upgrade, and the way back, under load', async () => {
+test('an upgrade to native sidecars, their replacement, and the way back, under load', async () => {
   await nobodyNotices(async () => {
-    for (const chart of charts) await upgrade(chart, 'commonLabels.revision=next');
+    for (const chart of charts) await upgrade(chart, 'dapr.nativeSidecar=true,commonLabels.revision=next');
     expect(await names('deployments', '-l', 'revision=next')).toEqual(deployments);
+    await replace(...deployments);
+    for (const app of deployments) {
+      const [pod] = await names('pods', '-l', `app.kubernetes.io/name=${app},revision=next`);
+      expect(await kubectl('get', 'pod', pod!, '--output=jsonpath={.spec.initContainers[*].name}')).toBe('daprd');
+    }
     for (const chart of charts) await helm('rollback', chart);
     expect(await names('deployments', '-l', 'revision=next')).toEqual([]);
   });

@@ -73,6 +73,10 @@ spec:
             - { name: PORT, value: "8080" }
             - { name: LINGER_SECONDS, value: {{ $shutdown.lingerSeconds | quote }} }
             - { name: DRAIN_SECONDS, value: {{ $shutdown.drainSeconds | quote }} }
+            {{- if $root.Values.dapr.nativeSidecar }}
+            # Kubernetes tells such a sidecar to end when the pod's other containers have, and callers would be led to it until then.
+            - { name: END_SIDECAR, value: "true" }
+            {{- end }}
             {{- include "common.databaseEnv" (dict "root" $root "role" "app") | nindent 12 }}
             {{- include "common.secretEnv" (dict "name" "APP_API_TOKEN" "secret" $root.Values.dapr.appTokenSecret "key" "token") | nindent 12 }}
             {{- include "common.daprEnv" $root | nindent 12 }}

@@ -66,7 +66,10 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Creates the topics' streams at JetStream, or gives them today's limits; with credentials that may. Takes: root, app, topics. */}}
+{{/*
+Creates the topics' streams at JetStream, or gives them today's limits; with credentials that may. What it changes it tells, and Helm shows
+that: the Job is gone when it has succeeded. Takes: root, app, topics.
+*/}}
 {{- define "common.streams" -}}
 {{- $broker := .root.Values.broker -}}
 {{- $streams := $broker.jetstream.streams -}}
@@ -79,6 +82,7 @@ metadata:
   annotations:
     helm.sh/hook: pre-install,pre-upgrade
     helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+    helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
 spec:
   backoffLimit: 3
   activeDeadlineSeconds: 120
