@@ -20,8 +20,8 @@ interface Provider {
   /** @returns the kubeconfig */
   up(tell: Tell): Promise<string>;
   installDapr(shell: Shell, tell: Tell): Promise<void>;
-  /** Builds the image and gives it to the nodes. */
-  image(shell: Shell, tell: Tell): Promise<void>;
+  /** Builds the image of a tree of ours and gives it to the nodes. */
+  image(shell: Shell, tell: Tell, from: { tree: string; tag: string }): Promise<void>;
   down(shell: Shell, tell: Tell): Promise<void>;
 }
 
@@ -46,9 +46,9 @@ const kind: Provider = {
     return kubeconfig;
   },
   installDapr,
-  async image(shell, tell) {
-    tell(`${IMAGE} was built by ${buildImage(IMAGE)}`);
-    await shell.run(['kind', 'load', 'docker-image', IMAGE, '--name', KIND_CLUSTER], { tell });
+  async image(shell, tell, { tree, tag }) {
+    tell(`${tag} was built by ${buildImage(tag, tree)}`);
+    await shell.run(['kind', 'load', 'docker-image', tag, '--name', KIND_CLUSTER], { tell });
   },
   async down(shell, tell) {
     await shell.run(['kind', 'delete', 'cluster', '--name', KIND_CLUSTER], { tell });
@@ -73,10 +73,10 @@ function scripts(folder: string): Provider {
     async installDapr(_, tell) {
       await own.run([script('dapr'), ...DAPR_VALUES], { tell });
     },
-    async image(_, tell) {
+    async image(_, tell, { tree, tag }) {
       // Such a cluster has images of its own making: Node's goes by its major version.
       const base = ['--build-arg', 'NODE_IMAGE=node:24-bookworm-slim'];
-      const build = [script('image-build'), root, join(root, 'Dockerfile'), IMAGE, ...base, ...labels()];
+      const build = [script('image-build'), tree, join(tree, 'Dockerfile'), tag, ...base, ...labels(tree)];
       await own.run(build, { tell });
     },
     async down(_, tell) {
@@ -112,8 +112,8 @@ export interface Cluster {
   readonly isOurs: boolean;
   /** Installs Dapr, or sees that it is there. */
   dapr(tell: Tell): Promise<void>;
-  /** Builds the image and gives it to the nodes; of a cluster that was given it says what its nodes need. */
-  image(tell: Tell): Promise<void>;
+  /** Builds the image, of this tree unless told, and gives it to the nodes; of a cluster that was given it says what its nodes need. */
+  image(tell: Tell, from?: { tree: string; tag: string }): Promise<void>;
 }
 
 interface Remembered {
@@ -163,9 +163,9 @@ export async function current(): Promise<Cluster> {
     shell,
     isOurs: it !== undefined,
     dapr: (tell) => (it?.installDapr ?? installDapr)(shell, tell),
-    async image(tell) {
-      if (it) return it.image(shell, () => undefined);
-      tell(`this cluster's nodes have to find ${IMAGE}: npm run image -- --tag ${IMAGE}, and give it to them`);
+    async image(tell, from = { tree: root, tag: IMAGE }) {
+      if (it) return it.image(shell, () => undefined, from);
+      tell(`this cluster's nodes have to find ${from.tag}: npm run image -- --tag ${from.tag}, and give it to them`);
     },
   };
 }

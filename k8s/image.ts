@@ -37,24 +37,25 @@ const builders = [
 
 /**
  * Builds the one image of all programs with the first of docker, podman and buildah that works here.
+ * @param tree of which sources
  * @returns the builder's name
  * @throws when there is none, or it fails
  */
-export function buildImage(tag: string): string {
+export function buildImage(tag: string, tree: string = root): string {
   const builder = builders.find(({ name }) => spawnSync(name, ['info'], { stdio: 'ignore' }).status === 0);
   if (!builder) throw new Error(`To build the image, install ${builders.map(({ name }) => name).join(', ')} (any one)`);
   const [program, ...args] = builder.command;
-  const build = [...args, '--tag', tag, ...labels(), root];
+  const build = [...args, '--tag', tag, ...labels(tree), tree];
   const { status } = spawnSync(program!, build, { stdio: ['ignore', 'inherit', 'inherit'] });
   if (status !== 0) throw new Error(`${builder.name} could not build ${tag}`);
   return builder.name;
 }
 
 /** What the image says of itself. */
-export function labels(): string[] {
+export function labels(tree: string = root): string[] {
   const git = (...args: string[]) => {
     try {
-      return execFileSync('git', ['-C', root, ...args], {
+      return execFileSync('git', ['-C', tree, ...args], {
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
       }).trim();

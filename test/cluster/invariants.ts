@@ -20,6 +20,22 @@ export async function attempts(shell: Shell): Promise<number> {
   return (row as { attempts: number }).attempts;
 }
 
+/** How many deliveries of a message there were that had been delivered to the same app before. */
+export async function repeats(shell: Shell): Promise<number> {
+  const path = `/api/v1/namespaces/${NAMESPACE}/pods/nats-0:8222/proxy/jsz?consumers=true`;
+  const { account_details: accounts } = JSON.parse(await shell.kubectl('get', '--raw', path)) as Jsz;
+  const consumers = accounts.flatMap((it) => it.stream_detail).flatMap((it) => it.consumer_detail ?? []);
+  return consumers.reduce((sum, { delivered }) => sum + delivered.consumer_seq - delivered.stream_seq, 0);
+}
+
+interface Jsz {
+  readonly account_details: readonly {
+    readonly stream_detail: readonly {
+      readonly consumer_detail?: readonly { readonly delivered: { consumer_seq: number; stream_seq: number } }[];
+    }[];
+  }[];
+}
+
 async function query(shell: Shell, database: string, sql: string): Promise<unknown[]> {
   const rows = `select coalesce(json_agg(breach), '[]') from (${sql}) as breach`;
   const psql = ['psql', '--username', 'postgres', '--no-psqlrc', '--tuples-only', '--no-align', database];

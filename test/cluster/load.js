@@ -36,7 +36,10 @@ async function round() {
   const device = { id: randomUUID(), name: 'phone', os: 'any' };
   const { token } = await ask('POST', `${member}/v1/sessions`, { ...person, device });
   await ask('GET', `${member}/v1/members/${id}`, undefined, token);
-  await ask('GET', `${families}/v1/family-accounts`, undefined, token);
+  const verification = { identityVerificationId: `ok-${randomUUID()}` };
+  await ask('PUT', `${member}/v1/members/${id}/identity-verification`, verification, token);
+  const account = await ask('POST', `${families}/v1/family-accounts`, { name: 'Home' }, token);
+  await ask('DELETE', `${families}/v1/family-accounts/${account.id}/members/${id}`, undefined, token);
   await ask('DELETE', `${member}/v1/sessions/current`, undefined, token);
 }
 

@@ -1,12 +1,16 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NAMESPACE } from '../../k8s/cluster.ts';
 import { type Cluster, current } from '../../k8s/clusters.ts';
+import { IMAGE } from '../../k8s/image.ts';
 import { openStage } from '../../k8s/stage.ts';
 import { playStory } from '../../local/story.ts';
 import { eventually } from '../support/eventually.ts';
+import { checkOut, LAST_CHARTS } from '../support/release.ts';
 import { root } from '../support/stack.ts';
-import { attempts, invariants } from './invariants.ts';
+import { attempts, invariants, repeats } from './invariants.ts';
 import { underLoad } from './load.ts';
 
 const apis = ['member', 'family-account'];
@@ -43,8 +47,8 @@ const replace = async (...apps: string[]) => {
 
 /** Whatever happens meanwhile, callers do not feel it, all that they did has come true in the end, and no attempt was spent. */
 async function nobodyNotices(happens: () => Promise<void>): Promise<void> {
-  const before = await attempts(cluster.shell);
-  const { failures, rounds } = await underLoad(cluster.shell, async () => {
+  const [before, repeatsBefore] = [await attempts(cluster.shell), await repeats(cluster.shell)];
+  const { failures, ...outcome } = await underLoad(cluster.shell, async () => {
     await delay(2_000);
     await happens();
     await delay(2_000);
@@ -52,8 +56,10 @@ async function nobodyNotices(happens: () => Promise<void>): Promise<void> {
   // Each answer names its own trace.
   const kinds = new Set(Object.keys(failures).map((what) => what.replace(/urn:trace:.*/, '')));
   expect({ kinds: [...kinds], count: Object.values(failures).length }).toEqual({ kinds: [], count: 0 });
-  expect(rounds).toBeGreaterThan(20);
+  expect(outcome.rounds).toBeGreaterThan(20);
   await invariants(cluster.shell);
+  const repeated = (await repeats(cluster.shell)) - repeatsBefore;
+  process.stdout.write(`${expect.getState().currentTestName}: ${JSON.stringify({ ...outcome, repeated })}\n`);
   expect(await attempts(cluster.shell)).toBe(before);
 }
 
@@ -95,6 +101,43 @@ test('three replicas of everything, and back, under load', async () => {
     await scale(2, 1);
   }
 }, 900_000);
+
+test('an upgrade from what people can have installed, and the way back, under load', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'member-system-release-'));
+  try {
+    const tree = await checkOut(LAST_CHARTS, join(folder, 'last'));
+    const tag = `last-${LAST_CHARTS.slice(0, 12)}`;
+    await cluster.image(() => undefined, { tree, tag: `member-system:${tag}` });
+    const imageOf = () =>
+      kubectl(
+        'get',
+        'deployments',
+        '-l',
+        'app.kubernetes.io/managed-by=Helm',
+        '--output=jsonpath={.items[*].spec.template.spec.containers[0].image}',
+      );
+    const each = (image: string) => Array(deployments.length).fill(image).join(' ');
+    const [ours, theirs] = [each(IMAGE), each(`member-system:${tag}`)];
+    const install = async (from: string, imageTag: string) => {
+      for (const chart of charts) {
+        const values = ['--values', join(from, 'k8s/values', `${chart}.yaml`), '--set', `image.tag=${imageTag}`];
+        const replicas = apis.includes(chart) ? ['--set', 'api.replicas=2'] : [];
+        await helm('upgrade', chart, join(from, 'charts', chart), ...values, ...replicas);
+      }
+    };
+    await install(tree, tag);
+    expect(await imageOf()).toBe(theirs);
+    await nobodyNotices(async () => {
+      await install(root, IMAGE.split(':')[1]!);
+      expect(await imageOf()).toBe(ours);
+      for (const chart of charts) await helm('rollback', chart);
+      expect(await imageOf()).toBe(theirs);
+    });
+    await install(root, IMAGE.split(':')[1]!);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}, 1_200_000);
 
 test('an upgrade to native sidecars, their replacement, and the way back, under load', async () => {
   await nobodyNotices(async () => {

@@ -1,15 +1,13 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { playStory } from '../../local/story.ts';
+import { checkOut, LAST_RELEASE } from '../support/release.ts';
 import { root, startStackWith, type TestStack } from '../support/stack.ts';
 import { deliveries, invariants } from './invariants.ts';
-
-/** What is out there, and has to bear our migrations: the commit of the last release. To be set when one is made. */
-const LAST_RELEASE = 'dc51c7ab95b46f6ff4e50d2a0a71a976bd16c5de';
 
 const run = promisify(execFile);
 const services = ['member', 'family-account'] as const;
@@ -20,6 +18,7 @@ let lastRelease: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'member-system-upgrade-'));
   lastRelease = await checkOut(LAST_RELEASE, join(folder, 'last-release'));
+  await symlink(join(root, 'node_modules'), join(lastRelease, 'node_modules'));
 }, 30_000);
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -84,19 +83,6 @@ async function addToAllTables(stack: TestStack): Promise<void> {
       await client.end();
     }
   }
-}
-
-/** @throws with what to do, when the history does not go back so far */
-async function checkOut(commit: string, target: string): Promise<string> {
-  await mkdir(target);
-  await run('git', ['-C', root, 'archive', '--output', `${target}.tar`, commit]).catch((error: Error) => {
-    throw new Error(
-      `This test needs the last release (${commit}) from git's history: git fetch --unshallow. ${error.message}`,
-    );
-  });
-  await run('tar', ['-xf', `${target}.tar`, '-C', target]);
-  await symlink(join(root, 'node_modules'), join(target, 'node_modules'));
-  return target;
 }
 
 async function copyOf(tree: string, target: string): Promise<void> {
