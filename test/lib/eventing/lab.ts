@@ -82,6 +82,7 @@ export interface Fact {
   sequence: string;
   event_type: string;
   attributes: Record<string, string>;
+  event_channel: string;
   requested_by: string;
   traceparent: string;
 }

@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import { v7 as uuid } from 'uuid';
 import { CANARY_ID, ownCanaries } from '#eventing/canary';
 import { type Envelope, readEnvelope } from '#eventing/cloud-event';
+import { withProvenance } from '#eventing/provenance';
 import { type RestoreOptions, restore } from '#eventing/restore';
 import { eventually } from '../../support/eventually.ts';
 import { snapshotOf } from '../../support/snapshot.ts';
@@ -36,16 +37,18 @@ const nothing = async () => undefined;
 
 /** Restores from a topic that has these messages, and reaches back for ever. */
 const restoreFrom = (envelopes: readonly unknown[], options: Partial<RestoreOptions> = {}) =>
-  restore({
-    orm: lab.orm,
-    system: lamps,
-    events: lampEvents,
-    topic: { since: new Date(0), messages: bodies(envelopes) },
-    recall: nothing,
-    end: nothing,
-    log: quietly,
-    ...options,
-  });
+  withProvenance({ requestedBy: 'restore' }, () =>
+    restore({
+      orm: lab.orm,
+      system: lamps,
+      events: lampEvents,
+      topic: { since: new Date(0), messages: bodies(envelopes) },
+      recall: nothing,
+      end: nothing,
+      log: quietly,
+      ...options,
+    }),
+  );
 
 /** What waits for the relay, in its order. */
 const waiting = async () => (await topic()).map((it) => readEnvelope(it));
@@ -82,6 +85,13 @@ test('what the database has lost is stored again as it was stated, and published
   const [first, second, third, ...more] = await lab.factsOf(lamp);
   expect([first, second, third].map((it) => said(it as never))).toEqual(facts.map((it) => said(it as never)));
   expect(more.map(({ event_type }) => event_type)).toEqual(['lamp.restored']);
+  // Who stated it, and where, the topic does not tell.
+  const by = ({ event_channel, requested_by }: Fact) => [event_channel, requested_by];
+  expect([first!, second!, more[0]!].map(by)).toEqual([
+    ['lab', 'system'],
+    ['unknown', 'unknown'],
+    ['restore', 'restore'],
+  ]);
   const again = await waiting();
   expect(again.map(({ eventId, sequence, target }) => [eventId, sequence, target])).toEqual([
     [facts[1]!.id, 2, 'ALL'],
@@ -444,7 +454,13 @@ test('what is no event of the system’s is passed over', async () => {
 
 test('a fact that was published more than once is put back once', async () => {
   const { messages } = await lampThatLosesTwo();
-  const repeats = messages.map((it) => ({ ...it, id: uuid(), target: 'somebody' }));
+  // Whoever publishes it again may write ids as he likes.
+  const repeats = messages.map((it) => ({
+    ...it,
+    id: uuid(),
+    eventid: it.eventid.toUpperCase(),
+    subject: it.subject.toUpperCase(),
+  }));
   expect(await restoreFrom([...messages, ...repeats])).toMatchObject({ putBack: 2, overtaken: 0 });
 });
 
