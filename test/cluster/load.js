@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 
 // Callers pause, with their connections kept: without a pause they would leave a small node no time to start the pods that are replaced.
-const PAUSE_MS = 200;
+const PAUSE_MS = 500;
 
 const [member, families] = ['http://member', 'http://family-account'];
 const until = Date.now() + Number(process.env.SECONDS) * 1000;
