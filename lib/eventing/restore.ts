@@ -72,7 +72,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     const behind = await execute<Behind>(em, BEHIND, [back.since]);
     const all = [...behind, ...(await unanswered(em, back.overtaken, behind))];
     const { gaps, over } = await moveHeads(em, all, { system, restoredType: events.restored.type, erasing, acceptGap });
-    const recalled = await recallAll(em, over, options);
+    const recalled = await recallAll(em, { over, erasing }, options);
     for (const { aggregateId, type } of back.overtaken.values())
       if (erasing.includes(type)) await options.end(em, aggregateId);
     await options.finish?.(em);
@@ -114,8 +114,8 @@ async function unanswered(
 /** Each lost fact, an aggregate's in sequence, and what one aggregate had to give up before another could have it before that. */
 async function recallAll(
   em: EntityManager,
-  over: ReadonlySet<string>,
-  { recall, log }: RestoreOptions,
+  { over, erasing }: { over: ReadonlySet<string>; erasing: readonly string[] },
+  { recall, end, log }: RestoreOptions,
 ): Promise<{ putBack: number; notRecalled: number }> {
   let [putBack, notRecalled] = [0, 0];
   for (;;) {
@@ -133,6 +133,8 @@ async function recallAll(
           { eventId, aggregateId, type, err: error },
           'cannot be done again: the fact is there, its effect is not',
         );
+        // What was to be erased must not stay, whatever is the matter with the fact that says so.
+        if (erasing.includes(type)) await end(em, aggregateId);
       }
       em.clear();
     }

@@ -229,6 +229,25 @@ test('a fact that cannot be done again is told, and keeps nobody else from it', 
   expect((await lab.orm.em.fork().findOneOrFail(Lamp, lamp.id)).place).toBe('cellar');
 });
 
+test('an aggregate whose last fact cannot be done again is ended all the same: nothing that was erased comes back', async () => {
+  const lamp = await lab.install();
+  const restoreDatabase = await backUp();
+  await change(lamp, (it) => it.remove());
+  const messages = await topic();
+  await restoreDatabase();
+  const ended: string[] = [];
+  const outcome = await restoreFrom(messages, {
+    recall: () => Promise.reject(new Error('garbled')),
+    async end(em, id) {
+      ended.push(id);
+      await lab.keyring.destroy(em, [id]);
+    },
+  });
+  expect(outcome).toMatchObject({ putBack: 1, notRecalled: 1 });
+  expect(ended).toEqual([lamp.id]);
+  await expect(change(lamp, (it) => it.inspect())).rejects.toThrow('its key is destroyed');
+});
+
 test('a second restore, to before the first, puts back what the first one stated as well', async () => {
   const lamp = await lab.install();
   const restoreDatabase = await backUp();
