@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import Router from '@koa/router';
 import Koa from 'koa';
 import { request } from 'undici';
@@ -19,17 +18,14 @@ export class Health {
     this.#checks = checks;
   }
 
-  /**
-   * The first step of a shutdown: serves on for a while, so that nobody is surprised. For a third of it those who keep a connection are told
-   * to part, while the sidecar is there to serve them with. Then the process says that it is not healthy any more, and the sidecar leaves:
-   * until it has, it sends callers here.
-   * @param parted what is to be done once they have parted
-   */
-  async leave(lingerSeconds: number, parted: () => Promise<void> = async () => undefined): Promise<void> {
+  /** Not ready from now on; whoever keeps a connection is asked to close it. */
+  leave(): void {
     this.#leaving = true;
-    await delay((lingerSeconds * 1000) / 3);
+  }
+
+  /** Not healthy either: a sidecar sends nobody here any more, and leaves if it has been told to. */
+  abandon(): void {
     this.#healthy = false;
-    await Promise.all([parted(), delay((lingerSeconds * 2000) / 3)]);
   }
 
   get isHealthy(): boolean {

@@ -1,12 +1,15 @@
+import type { Server } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { endSidecar } from '#eventing/sidecar';
 import { type Config, common, type Settings } from './config.ts';
 import type { Health } from './health.ts';
 import type { Life } from './run.ts';
 
-const { LINGER_SECONDS, DRAIN_SECONDS, END_SIDECAR, DAPR_HTTP_PORT, DAPR_API_TOKEN } = common;
+const { PART_SECONDS, LINGER_SECONDS, DRAIN_SECONDS, END_SIDECAR, DAPR_HTTP_PORT, DAPR_API_TOKEN } = common;
 
 /** How a process beside a sidecar leaves. */
 export const leaving = {
+  PART_SECONDS,
   LINGER_SECONDS,
   DRAIN_SECONDS,
   END_SIDECAR,
@@ -16,16 +19,29 @@ export const leaving = {
 
 export interface LeaveOptions extends Pick<Life, 'log'> {
   readonly health: Health;
-  readonly config: Pick<Config<typeof leaving>, 'LINGER_SECONDS' | 'END_SIDECAR' | 'DAPR_HTTP_PORT' | 'DAPR_API_TOKEN'>;
+  readonly server: Server;
+  readonly config: Pick<
+    Config<typeof leaving>,
+    'PART_SECONDS' | 'LINGER_SECONDS' | 'END_SIDECAR' | 'DAPR_HTTP_PORT' | 'DAPR_API_TOKEN'
+  >;
 }
 
 /**
- * The first step of a shutdown: leaves as {@link Health.leave} says. A sidecar that nobody tells to stop before this process has ended is
- * told by it. That one ends at once, whatever its app's health, so not before callers have parted. Never throws.
+ * The first step of a shutdown: serves on for a while, so that nobody is surprised. At first with the sidecar, while callers find others and
+ * those who keep a connection are asked to close it; who has not used it all that time is cut off then, since what is asked from here on
+ * cannot be asked of neighbours. Then without: the sidecar sends callers here until it is gone. One that has been told to stop leaves when its
+ * app is not healthy any more. One that nobody tells before this process has ended is told by it, and finishes what it has begun, which takes an
+ * app that is healthy. Never throws.
  */
-export async function leave({ health, config, log }: LeaveOptions): Promise<void> {
+export async function leave({ health, server, config, log }: LeaveOptions): Promise<void> {
+  health.leave();
+  await delay(config.PART_SECONDS * 1000);
+  server.closeIdleConnections();
+  if (!config.END_SIDECAR) health.abandon();
   const sidecar = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
-  const tellSidecar = () =>
-    endSidecar(sidecar).catch((error: unknown) => log.warn({ err: error }, 'the sidecar cannot be told to end'));
-  await health.leave(config.LINGER_SECONDS, config.END_SIDECAR ? tellSidecar : undefined);
+  const told = config.END_SIDECAR ? endSidecar(sidecar) : undefined;
+  await Promise.all([
+    told?.catch((error: unknown) => log.warn({ err: error }, 'the sidecar cannot be told to end')),
+    delay(config.LINGER_SECONDS * 1000),
+  ]);
 }

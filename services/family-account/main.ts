@@ -27,7 +27,6 @@ await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
   const topics = eventsIn({ orm, keyring, member });
   for (const consumer of orderedConsumers) await join(orm, consumer, 'beginning');
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => leave({ health, config, log }));
   drainWithin(config.DRAIN_SECONDS);
   const before = hear({ stack, log, orm, system, appId: system.name, topics, config });
   const operatorToken = config.OPERATOR_TOKEN;
@@ -38,5 +37,6 @@ await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
   const server = stack.use(
     await listen(api, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }),
   );
+  onShutdown(() => leave({ health, server, config, log }));
   log.info(server.address(), 'listening');
 });

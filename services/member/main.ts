@@ -20,7 +20,6 @@ await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
   const sidecar = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
   stack.use(new SidecarReports({ orm, appId: system.name, ...sidecar }).start());
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => leave({ health, config, log }));
   drainWithin(config.DRAIN_SECONDS);
   const root = await keyring.root(orm.em.fork());
   const idempotency = new Idempotency(root);
@@ -38,6 +37,9 @@ await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
     hashIdentity: identityHasher(root),
     provider: portOneIdentityProvider({ url: config.IDENTITY_PROVIDER_URL, secret: config.IDENTITY_PROVIDER_SECRET }),
   });
-  stack.use(await listen(api, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }));
+  const server = stack.use(
+    await listen(api, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }),
+  );
+  onShutdown(() => leave({ health, server, config, log }));
   log.info({ port: config.PORT }, 'listening');
 });

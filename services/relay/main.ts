@@ -32,7 +32,7 @@ await run('relay', async ({ stack, onShutdown, drainWithin, log }) => {
     log,
   });
   const health = new Health({ lease: () => relay.check(), dapr });
-  onShutdown(() => health.leave(0));
+  onShutdown(() => health.leave());
   drainWithin(config.DRAIN_SECONDS);
   stack.use(await listen(createProbes(health), { port: config.PORT, host: config.HOST }));
   stack.use(relay.start());

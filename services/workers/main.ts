@@ -15,7 +15,6 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, drainWithin, 
     await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, channel: name, maxConnections: 4 }),
   );
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  onShutdown(() => leave({ health, config, log }));
   drainWithin(config.DRAIN_SECONDS);
   const app = createApi({
     title: name,
@@ -28,6 +27,9 @@ await run(process.argv[2] ?? 'worker', async ({ stack, onShutdown, drainWithin, 
     log,
     health,
   });
-  stack.use(await listen(app, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }));
+  const server = stack.use(
+    await listen(app, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }),
+  );
+  onShutdown(() => leave({ health, server, config, log }));
   log.info({ port: config.PORT }, 'listening');
 });

@@ -40,6 +40,7 @@ const given: Record<string, Setting<number>> = {
   'broker.jetstream.streams.replicas': streams.STREAM_REPLICAS,
   'broker.jetstream.streams.maxMiB': streams.STREAM_MAX_MIB,
   'broker.jetstream.streams.maxAgeHours': streams.STREAM_MAX_AGE_HOURS,
+  'shutdown.endpointsSeconds': common.PART_SECONDS,
   'shutdown.lingerSeconds': common.LINGER_SECONDS,
   'shutdown.drainSeconds': common.DRAIN_SECONDS,
   'relay.resendAfterSeconds': relay.RESEND_AFTER_SECONDS,

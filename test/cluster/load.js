@@ -17,6 +17,7 @@ async function ask(method, url, body, token) {
   requests += 1;
   const began = Date.now();
   const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
+  if (process.env.CONNECTIONS === 'closed') headers.connection = 'close';
   const answer = await fetch(url, {
     method,
     headers,

@@ -13,8 +13,15 @@ export interface Outcome {
   readonly failures: Readonly<Record<string, number>>;
 }
 
-/** Callers of both APIs, in a pod of their own, for as long as `meanwhile` takes. */
-export async function underLoad(shell: Shell, meanwhile: () => Promise<void>): Promise<Outcome> {
+/**
+ * Callers of both APIs, in a pod of their own, for as long as `meanwhile` takes.
+ * @param connections whether they use a connection for one request, or keep it for the next
+ */
+export async function underLoad(
+  shell: Shell,
+  meanwhile: () => Promise<void>,
+  { connections = 'kept' }: { connections?: 'kept' | 'closed' } = {},
+): Promise<Outcome> {
   const name = `load-${Math.random().toString(36).slice(2, 8)}`;
   const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
   const image = await kubectl(
@@ -23,7 +30,7 @@ export async function underLoad(shell: Shell, meanwhile: () => Promise<void>): P
     'member',
     '--output=jsonpath={.spec.template.spec.containers[0].image}',
   );
-  await shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(pod(name, image)) });
+  await shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(pod(name, image, connections)) });
   try {
     await kubectl('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
     await meanwhile();
@@ -34,7 +41,7 @@ export async function underLoad(shell: Shell, meanwhile: () => Promise<void>): P
   }
 }
 
-function pod(name: string, image: string) {
+function pod(name: string, image: string, connections: string) {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -52,6 +59,7 @@ function pod(name: string, image: string) {
           env: [
             { name: 'SECONDS', value: '600' },
             { name: 'CLIENTS', value: '3' },
+            { name: 'CONNECTIONS', value: connections },
           ],
           securityContext: {
             allowPrivilegeEscalation: false,

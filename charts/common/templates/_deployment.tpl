@@ -71,6 +71,7 @@ spec:
           args: {{ toJson .args }}
           env:
             - { name: PORT, value: "8080" }
+            - { name: PART_SECONDS, value: {{ $shutdown.endpointsSeconds | quote }} }
             - { name: LINGER_SECONDS, value: {{ $shutdown.lingerSeconds | quote }} }
             - { name: DRAIN_SECONDS, value: {{ $shutdown.drainSeconds | quote }} }
             {{- if $root.Values.dapr.nativeSidecar }}
@@ -90,8 +91,6 @@ spec:
           ports:
             - { name: http, containerPort: 8080 }
           {{- include "common.probes" (dict "port" "http" "probes" $workload.probes) | nindent 10 }}
-          # Serves on until the endpoints have forgotten the pod; then SIGTERM.
-          lifecycle: { preStop: { sleep: { seconds: {{ $shutdown.endpointsSeconds }} } } }
         {{- if .relay }}
         - name: relay
           {{- include "common.container" (dict "root" $root "resources" $root.Values.relay.resources) | nindent 10 }}
