@@ -11,7 +11,7 @@ import { type Cluster, current, down, up } from './clusters.ts';
 import { IMAGE, RELEASE_IMAGE } from './image.ts';
 import { developmentSecrets } from './secrets.ts';
 import type { Shell } from './shell.ts';
-import { openApiServer, openStage } from './stage.ts';
+import { forward, openApiServer, openStage, operatorTokenOf } from './stage.ts';
 
 export const NAMESPACE = 'member-system';
 const root = join(import.meta.dirname, '..');
@@ -58,7 +58,8 @@ export async function install({ shell, image }: Cluster, say: Tell): Promise<voi
 /** Installs or upgrades one chart with the values of the development cluster. */
 export async function installChart(shell: Shell, name: string, ...more: string[]): Promise<void> {
   const values = ['--values', join(root, 'k8s/values', `${name}.yaml`)];
-  const wait = ['--wait', '--timeout', '5m'];
+  // As operators are told to.
+  const wait = ['--wait', '--timeout', '15m'];
   const where = ['--namespace', NAMESPACE, '--set', `image.tag=${IMAGE.split(':')[1]}`];
   await shell.run([
     'helm',
@@ -151,15 +152,15 @@ const commands: Record<string, (say: Tell, options: Options) => Promise<void>> =
   },
   async doctor(say) {
     const { shell } = await current();
-    await using stage = await openStage(shell, NAMESPACE);
     await using kubernetes = await openApiServer(shell);
-    const systems = [
-      { apiUrl: stage.memberUrl, operatorToken: stage.memberOperatorToken, apps: ['member', ...Object.keys(workers)] },
-      { apiUrl: stage.familyAccountUrl, operatorToken: stage.familyAccountOperatorToken, apps: ['family-account'] },
-    ];
-    for (const system of systems) {
-      const found = await diagnose({ kubernetes, namespace: NAMESPACE, ...system });
-      say(`${system.apps.join(', ')}: ${print(found)}`);
+    const systems = { member: ['member', ...Object.keys(workers)], 'family-account': ['family-account'] };
+    for (const [name, apps] of Object.entries(systems)) {
+      const operatorToken = await operatorTokenOf(shell, NAMESPACE, name);
+      // Nothing can be forwarded to where no pod runs: that is for the doctor to say.
+      await using api = await forward(shell, NAMESPACE, `service/${name}`, 80).catch(() => undefined);
+      const apiUrl = api?.url ?? `http://${name}.${NAMESPACE}`;
+      const found = await diagnose({ kubernetes, namespace: NAMESPACE, apps, apiUrl, operatorToken });
+      say(`${apps.join(', ')}: ${print(found)}`);
       if (found.findings.length > 0) process.exitCode = 1;
     }
   },

@@ -31,6 +31,36 @@ export async function openApiServer(shell: Shell): Promise<{ readonly url: strin
   return { url, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
+/** A port of something in a cluster, for as long as it takes. */
+export async function forward(
+  shell: Shell,
+  namespace: string,
+  what: string,
+  port: number,
+): Promise<{ readonly url: string } & AsyncDisposable> {
+  const stack = new AsyncDisposableStack();
+  const url = await serve(
+    shell,
+    ['--namespace', namespace, 'port-forward', '--pod-running-timeout=15s', what, `:${port}`],
+    what,
+    stack,
+  );
+  return { url, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/** One of the APIs, reached through a port-forward, and its operators' token. @throws when no pod of it runs */
+async function openApi(shell: Shell, namespace: string, name: string) {
+  const operatorToken = await operatorTokenOf(shell, namespace, name);
+  const api = await forward(shell, namespace, `service/${name}`, 80);
+  return Object.assign(api, { operatorToken });
+}
+
+/** The token of an API's operators. */
+export async function operatorTokenOf(shell: Shell, namespace: string, name: string): Promise<string> {
+  const { data } = JSON.parse(await shell.kubectl('--namespace', namespace, 'get', 'secret', name, '--output=json'));
+  return Buffer.from(data['operator-token'], 'base64').toString();
+}
+
 /**
  * The APIs of a cluster, reached through port-forwards.
  * @param families where family-account is, if elsewhere than member
@@ -41,15 +71,14 @@ export async function openStage(
   families = namespace,
 ): Promise<Stage & AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
-  const api = async (name: string, where: string): Promise<[string, string]> => {
-    const at = ['--namespace', where];
-    const { data } = JSON.parse(await shell.kubectl(...at, 'get', 'secret', name, '--output=json'));
-    const url = await serve(shell, [...at, 'port-forward', `service/${name}`, ':80'], name, stack);
-    return [url, Buffer.from(data['operator-token'], 'base64').toString()];
-  };
-  const [memberUrl, memberOperatorToken] = await api('member', namespace);
-  const [familyAccountUrl, familyAccountOperatorToken] = await api('family-account', families);
-  const stage = { memberUrl, familyAccountUrl, memberOperatorToken, familyAccountOperatorToken };
+  const member = stack.use(await openApi(shell, namespace, 'member'));
+  const familyAccount = stack.use(await openApi(shell, families, 'family-account'));
   const open = stack.move();
-  return { ...stage, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  return {
+    memberUrl: member.url,
+    memberOperatorToken: member.operatorToken,
+    familyAccountUrl: familyAccount.url,
+    familyAccountOperatorToken: familyAccount.operatorToken,
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
 }

@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { JetStreamManager } from '@nats-io/jetstream';
 import { installChart, NAMESPACE } from '../../k8s/cluster.ts';
 import { type Cluster, current } from '../../k8s/clusters.ts';
-import { openApiServer, openStage } from '../../k8s/stage.ts';
+import { forward, openApiServer, openStage } from '../../k8s/stage.ts';
 import { diagnose } from '../../services/doctor/report.ts';
 import { workers } from '../../services/workers/workers.ts';
+import { atBroker as connected } from '../e2e/broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { invariants } from './invariants.ts';
 
@@ -84,55 +86,102 @@ test('the doctor’s Job finds nothing where nothing is', async () => {
   }
 }, 240_000);
 
-test('whatever is broken, a canary names the first hop that it does not come by, and the doctor what is the matter', async () => {
-  await using repair = new AsyncDisposableStack();
-  const heal = async (how: () => Promise<unknown>) => void repair.defer(async () => void (await how()));
-  const patch = (what: string, change: object) =>
-    kubectl('patch', what, '--type=merge', '--field-manager=helm', '--patch', JSON.stringify(change));
+/** Each undoes what it did, and whatever else there is to do then, when it is disposed of. */
+const breaks: [
+  string,
+  { plant: (heal: Heal) => Promise<unknown>; stoppedAt: RegExp; found?: RegExp; logged?: RegExp },
+][] = [
+  [
+    'a Subscription that is missing',
+    {
+      async plant(heal) {
+        heal(() => restart('family-account'));
+        await remove('subscription.dapr.io/family-account-member-external', heal);
+        await restart('family-account');
+      },
+      stoppedAt: /^stopped at: family-account: .*has it a Subscription/,
+      found: /^Subscription family-account-member-external is not there/,
+    },
+  ],
+  [
+    'a subscriber that no scope lets hear',
+    {
+      plant: (heal) =>
+        rescope(
+          'family-account-member-external',
+          'subscriptionScopes',
+          'nobody=member-external',
+          'family-account',
+          heal,
+        ),
+      stoppedAt: /^stopped at: family-account: .*do the scopes of the Component name it/,
+      found: /^Subscription family-account-member-external /,
+    },
+  ],
+  [
+    'a subscriber to whom the broker delivers nothing',
+    {
+      async plant(heal) {
+        heal(() => atBroker(({ consumers }) => consumers.resume(...durable)));
+        await atBroker(({ consumers }) => consumers.pause(...durable, new Date(Date.now() + 600_000)));
+      },
+      stoppedAt: /^stopped at: family-account: /,
+      found: /^Subscription family-account-member-external is silent: something was published/,
+    },
+  ],
+  [
+    'a broadcaster that is down',
+    {
+      async plant(heal) {
+        heal(() => settled('external-broadcaster'));
+        heal(() => kubectl('scale', 'deployment/external-broadcaster', '--replicas=1'));
+        await kubectl('scale', 'deployment/external-broadcaster', '--replicas=0');
+        const pods = '--selector=app.kubernetes.io/name=external-broadcaster';
+        await kubectl('wait', '--for=delete', 'pod', pods, '--timeout=90s');
+      },
+      stoppedAt: /^stopped at: external-broadcaster: external-broadcaster has not heard it/,
+      found: /^Deployment external-broadcaster has no pods/,
+    },
+  ],
+  [
+    'a Subscription to the wrong topic',
+    {
+      async plant(heal) {
+        const subscription = 'subscription.dapr.io/publish-recorder-member-internal';
+        heal(() => restart('publish-recorder'));
+        heal(() => patch(subscription, { spec: { topic: 'member-internal' } }));
+        await patch(subscription, { spec: { topic: 'members' } });
+        await restart('publish-recorder');
+      },
+      stoppedAt: /^stopped at: topic member-internal: /,
+      found: /^Subscription publish-recorder-member-internal is not there/,
+    },
+  ],
+  [
+    'a publisher that no scope lets publish',
+    {
+      plant: (heal) => rescope('member-member-internal', 'publishingScopes', 'nobody=member-internal', 'member', heal),
+      stoppedAt: /^stopped at: relay to member-internal: /,
+      logged: /this app may not publish to member-internal: see publishingScopes.*member-member-internal.*403/,
+    },
+  ],
+];
 
-  await heal(() => restart('family-account'));
-  await removed('subscription.dapr.io/family-account-member-external', heal);
-  await restart('family-account');
-  expect(await canary()).toMatch(/^stopped at: family-account: .*has it a Subscription/);
+test.each(breaks)(
+  '%s: a canary names the hop that it does not come by, and the doctor what is the matter',
+  async (_, { plant, stoppedAt, found, logged }) => {
+    await using repair = new AsyncDisposableStack();
+    await plant((how) => repair.defer(async () => void (await how())));
+    expect(await canary()).toMatch(stoppedAt);
+    if (found) await foundInTheEnd(found);
+    if (logged) expect(await kubectl('logs', 'deployment/member', '--container=relay')).toMatch(logged);
+    await repair.disposeAsync();
+    await eventually(async () => expect(await canary()).toMatch(/All hops of member are well/), { timeoutMs: 120_000 });
+  },
+  400_000,
+);
 
-  await heal(() => settled('external-broadcaster'));
-  await heal(() => kubectl('scale', 'deployment/external-broadcaster', '--replicas=1'));
-  await kubectl('scale', 'deployment/external-broadcaster', '--replicas=0');
-  await kubectl(
-    'wait',
-    '--for=delete',
-    'pod',
-    '--selector=app.kubernetes.io/name=external-broadcaster',
-    '--timeout=90s',
-  );
-  expect(await canary()).toMatch(/^stopped at: external-broadcaster: external-broadcaster has not heard it/);
-
-  const subscription = 'subscription.dapr.io/publish-recorder-member-internal';
-  await heal(() => restart('publish-recorder'));
-  await heal(() => patch(subscription, { spec: { topic: 'member-internal' } }));
-  await patch(subscription, { spec: { topic: 'members' } });
-  await restart('publish-recorder');
-  expect(await canary()).toMatch(/^stopped at: topic member-internal: /);
-
-  const component = 'component.dapr.io/member-member-internal';
-  const { spec } = JSON.parse(await kubectl('get', component, '--output=json'));
-  const closed = spec.metadata.map((it: { name: string }) =>
-    it.name === 'publishingScopes' ? { name: it.name, value: 'nobody=member-internal' } : it,
-  );
-  await heal(() => restart('member'));
-  await heal(() => patch(component, { spec: { metadata: spec.metadata } }));
-  await patch(component, { spec: { metadata: closed } });
-  await restart('member');
-  expect(await canary()).toMatch(/^stopped at: relay to member-internal: /);
-
-  await foundInTheEnd(
-    /^Subscription family-account-member-external is not there/,
-    /^Deployment external-broadcaster has no pods/,
-    /^Subscription publish-recorder-member-internal is not there/,
-  );
-  await repair.disposeAsync();
-  await allIsWell();
-}, 900_000);
+test('once all of that is mended there is nothing to find, and nothing was lost', allIsWell, 300_000);
 
 test('a release without a Secret fails its own test, which names the API', async () => {
   await using repair = new AsyncDisposableStack();
@@ -157,9 +206,10 @@ test('pods that start while the injector is away take no part, and the doctor na
   const injector = (...args: string[]) => cluster.shell.kubectl('--namespace', 'dapr-system', ...args);
   const name = 'deployment/dapr-sidecar-injector';
   const pods = ['--selector=app.kubernetes.io/name=other-device-logout'];
+  const replicas = await injector('get', name, '--output=jsonpath={.spec.replicas}');
   await using repair = new AsyncDisposableStack();
   repair.defer(async () => {
-    await injector('scale', name, '--replicas=1');
+    await injector('scale', name, `--replicas=${replicas.trim()}`);
     await injector('rollout', 'status', name, '--timeout=120s');
     await eventually(
       async () => {
@@ -187,13 +237,40 @@ test('pods that start while the injector is away take no part, and the doctor na
   await expect(kubectl('rollout', 'status', 'deployment/other-device-logout', '--timeout=1s')).rejects.toThrow();
 }, 400_000);
 
+type Heal = (how: () => Promise<unknown>) => void;
+
+/** As Helm does it, or the next upgrade would find that another has the fields. */
+const asHelm = '--field-manager=helm';
+const patch = (what: string, change: object) =>
+  kubectl('patch', what, '--type=merge', asHelm, '--patch', JSON.stringify(change));
+
 /** Takes something away until it is healed. */
-async function removed(what: string, heal: (how: () => Promise<unknown>) => Promise<void>): Promise<void> {
+async function remove(what: string, heal: Heal): Promise<void> {
   const { metadata, ...rest } = JSON.parse(await kubectl('get', what, '--output=json'));
   const { name, namespace, labels, annotations } = metadata;
   const again = JSON.stringify({ ...rest, metadata: { name, namespace, labels, annotations } });
-  // As Helm does it, or the next upgrade would find that another has the fields.
-  const apply = ['kubectl', 'apply', '--server-side', '--field-manager=helm', '--filename', '-'];
-  await heal(() => cluster.shell.run(apply, { input: again }));
+  const apply = ['kubectl', 'apply', '--server-side', asHelm, '--filename', '-'];
+  heal(() => cluster.shell.run(apply, { input: again }));
   await kubectl('delete', what);
+}
+
+/** Gives a Component other scopes until it is healed; `app` reads them when it starts. */
+async function rescope(component: string, field: string, value: string, app: string, heal: Heal): Promise<void> {
+  const what = `component.dapr.io/${component}`;
+  const { spec } = JSON.parse(await kubectl('get', what, '--output=json'));
+  const metadata = spec.metadata.map((it: { name: string }) => (it.name === field ? { name: field, value } : it));
+  heal(() => restart(app));
+  heal(() => patch(what, { spec: { metadata: spec.metadata } }));
+  await patch(what, { spec: { metadata } });
+  await restart(app);
+}
+
+/** The consumer through which family-account hears of members. */
+const durable = ['member-external', 'family-account-member-external'] as const;
+
+async function atBroker(act: (manager: JetStreamManager) => Promise<unknown>): Promise<void> {
+  const { data } = JSON.parse(await kubectl('get', 'secret', 'broker', '--output=json'));
+  await using broker = await forward(cluster.shell, NAMESPACE, 'service/nats', 4222);
+  const token = Buffer.from(data.token, 'base64').toString();
+  await connected(`nats://${token}@${new URL(broker.url).host}`, act);
 }

@@ -8,23 +8,25 @@ beforeAll(async () => {
   cluster = await current();
 });
 
-/** Everything in the namespace that a chart has made, hooks of it included. */
+/** Everything that a chart has made, in the namespace and beyond it, hooks of it included. */
 async function ofCharts(): Promise<string[]> {
-  const kinds = await cluster.shell.kubectl('api-resources', '--namespaced', '--verbs=list', '--output=name');
-  const wanted = kinds.split('\n').filter((kind) => kind && !/^(events|.*metrics)/.test(kind));
-  const query = ['get', wanted.join(','), '--ignore-not-found', '--output=name'];
-  const found = await cluster.shell.kubectl(
-    '--namespace',
-    NAMESPACE,
-    ...query,
-    '-l',
-    `app.kubernetes.io/instance in (${charts.join(',')})`,
-  );
-  return found.split('\n').filter(Boolean);
+  const of = ['-l', `app.kubernetes.io/instance in (${charts.join(',')})`, '--ignore-not-found', '--output=name'];
+  const found = async (namespaced: boolean) => {
+    const kinds = await cluster.shell.kubectl(
+      ...['api-resources', `--namespaced=${namespaced}`, '--verbs=list', '--output=name'],
+    );
+    const wanted = kinds.split('\n').filter((kind) => kind && !/^(events|.*metrics)/.test(kind));
+    return cluster.shell.kubectl('--namespace', NAMESPACE, 'get', wanted.join(','), ...of);
+  };
+  return `${await found(true)}${await found(false)}`.split('\n').filter(Boolean);
 }
 
 test('removing the charts leaves nothing of theirs, and what they were given; they can be installed again', async () => {
-  expect((await ofCharts()).length).toBeGreaterThan(40);
+  // What is not in the namespace is more easily forgotten.
+  await installChart(cluster.shell, 'member', '--set', 'doctor.readDefinitions=true');
+  const made = await ofCharts();
+  expect(made.length).toBeGreaterThan(40);
+  expect(made.filter((name) => name.startsWith('clusterrole'))).toHaveLength(2);
   const secrets = () =>
     cluster.shell.kubectl('--namespace', NAMESPACE, 'get', 'secrets', '--output=name', '--field-selector=type=Opaque');
   const given = await secrets();

@@ -43,7 +43,7 @@ async function leaving(port: number, { END_SIDECAR = true } = {}) {
   return { health, server, warnings, began, left };
 }
 
-test('a sidecar that nobody else tells to stop is told, once callers have parted, and its app is healthy and serves until it has gone', async () => {
+test('a sidecar that nobody else tells to stop is told, a while after callers have parted, and its app is healthy and serves until it has gone', async () => {
   const sidecar = await startSidecar();
   const { health, left, warnings, began } = await leaving(sidecar.port);
   expect(health.isLeaving).toBe(true);
@@ -51,8 +51,8 @@ test('a sidecar that nobody else tells to stop is told, once callers have parted
   const ended = performance.now();
   expect(sidecar.asked.map(({ what }) => what)).toEqual(['POST /v1.0/shutdown a-token-of-daprd']);
   const { at } = sidecar.asked[0]!;
-  expect(at - began).toBeGreaterThan(195);
-  expect(ended - at).toBeGreaterThan(300);
+  expect(at - began).toBeGreaterThan(395);
+  expect(ended - at).toBeGreaterThan(150);
   expect(health.isHealthy).toBe(true);
   expect(warnings).toEqual([]);
 });
