@@ -153,7 +153,7 @@ const breaks: [
         await patch(subscription, { spec: { topic: 'members' } });
         await restart('publish-recorder');
       },
-      stoppedAt: /^stopped at: topic member-internal: /,
+      stoppedAt: /^stopped at: recorder of member-internal: .*has it a Subscription/,
       found: /^Subscription publish-recorder-member-internal is not there/,
     },
   ],

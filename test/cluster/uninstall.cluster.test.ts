@@ -23,10 +23,11 @@ async function ofCharts(): Promise<string[]> {
 
 test('removing the charts leaves nothing of theirs, and what they were given; they can be installed again', async () => {
   // What is not in the namespace is more easily forgotten.
-  await installChart(cluster.shell, 'member', '--set', 'doctor.readDefinitions=true');
+  for (const chart of ['member', 'family-account'])
+    await installChart(cluster.shell, chart, '--set', 'doctor.readDefinitions=true');
   const made = await ofCharts();
   expect(made.length).toBeGreaterThan(40);
-  expect(made.filter((name) => name.startsWith('clusterrole'))).toHaveLength(2);
+  expect(made.filter((name) => name.startsWith('clusterrole'))).toHaveLength(4);
   const secrets = () =>
     cluster.shell.kubectl('--namespace', NAMESPACE, 'get', 'secrets', '--output=name', '--field-selector=type=Opaque');
   const given = await secrets();
