@@ -7,12 +7,16 @@ import { otherOperatorsCrds } from './crds.ts';
 const NAMESPACE = 'a-namespace';
 let cluster: Cluster;
 let helm: string;
-let crds: string[];
+/** Those that were not there before: on a cluster that has these operators theirs stay as they are. */
+const added: string[] = [];
 beforeAll(async () => {
   cluster = await current();
   [helm] = (await helmPrograms()) as [string, string];
-  crds = await otherOperatorsCrds();
-  for (const crd of crds) await cluster.shell.kubectl('apply', '--server-side', '--filename', crd);
+  for (const crd of await otherOperatorsCrds()) {
+    if (await cluster.shell.kubectl('get', '--filename', crd, '--ignore-not-found', '--output=name')) continue;
+    added.push(crd);
+    await cluster.shell.kubectl('apply', '--server-side', '--filename', crd);
+  }
   // What would be refused is told as a warning: a trial run makes no pods.
   const labels = Object.fromEntries(
     ['enforce', 'warn'].map((mode) => [`pod-security.kubernetes.io/${mode}`, 'restricted']),
@@ -23,7 +27,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await cluster.shell.kubectl('delete', 'namespace', NAMESPACE, '--ignore-not-found');
-  for (const crd of crds) await cluster.shell.kubectl('delete', '--ignore-not-found', '--filename', crd);
+  for (const crd of added) await cluster.shell.kubectl('delete', '--ignore-not-found', '--filename', crd);
 }, 120_000);
 
 /** @returns what the API server remarks */
