@@ -58,8 +58,7 @@ export async function install({ shell, image }: Cluster, say: Tell): Promise<voi
 /** Installs or upgrades one chart with the values of the development cluster. */
 export async function installChart(shell: Shell, name: string, ...more: string[]): Promise<void> {
   const values = ['--values', join(root, 'k8s/values', `${name}.yaml`)];
-  // As operators are told to.
-  const wait = ['--wait', '--timeout', '15m'];
+  const wait = ['--wait', '--timeout', '5m'];
   const where = ['--namespace', NAMESPACE, '--set', `image.tag=${IMAGE.split(':')[1]}`];
   await shell.run([
     'helm',
@@ -157,9 +156,11 @@ const commands: Record<string, (say: Tell, options: Options) => Promise<void>> =
     for (const [name, apps] of Object.entries(systems)) {
       const operatorToken = await operatorTokenOf(shell, NAMESPACE, name);
       // Nothing can be forwarded to where no pod runs: that is for the doctor to say.
-      await using api = await forward(shell, NAMESPACE, `service/${name}`, 80).catch(() => undefined);
-      const apiUrl = api?.url ?? `http://${name}.${NAMESPACE}`;
-      const found = await diagnose({ kubernetes, namespace: NAMESPACE, apps, apiUrl, operatorToken });
+      const service = `service/${name}`;
+      const forwarded = await forward(shell, NAMESPACE, service, 80).catch((error: Error) => error);
+      await using api = forwarded instanceof Error ? undefined : forwarded;
+      const reach = api ? { apiUrl: api.url } : { apiUrl: service, unreachable: forwarded as Error };
+      const found = await diagnose({ kubernetes, namespace: NAMESPACE, apps, operatorToken, ...reach });
       say(`${apps.join(', ')}: ${print(found)}`);
       if (found.findings.length > 0) process.exitCode = 1;
     }

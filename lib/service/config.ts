@@ -122,12 +122,12 @@ export const common = {
   HOST: { schema: z.string(), doc: 'address that HTTP is served on', default: '127.0.0.1' },
   PART_SECONDS: {
     schema: integer({ min: 0, max: 60 }),
-    doc: 'how long a process that is told to stop serves on as before, while callers find others and those who keep a connection are asked to close it',
+    doc: 'how long a process that is told to stop serves on, not ready, while callers find others and those who keep a connection are asked to close it',
     default: '0',
   },
   LINGER_SECONDS: {
     schema: integer({ min: 0, max: 10 }),
-    doc: 'how long it then serves on while it says that it is not healthy, so that its sidecar leaves before it',
+    doc: 'how long it then serves on while its sidecar leaves: because it says that it is not healthy, or, with END_SIDECAR, because it tells it',
     default: '0',
   },
   DRAIN_SECONDS: {

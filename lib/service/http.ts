@@ -155,8 +155,8 @@ function refuseMethod(ctx: Context, allowed: string[]): void {
 /** Callers that keep a connection go elsewhere with their next request. */
 function partWhenLeaving(health: Health): Middleware {
   return async (ctx, next) => {
-    if (health.isLeaving) ctx.set('Connection', 'close');
     await next();
+    if (health.isLeaving) ctx.set('Connection', 'close');
   };
 }
 

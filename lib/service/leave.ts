@@ -17,6 +17,9 @@ export const leaving = {
   DAPR_API_TOKEN,
 } as const satisfies Settings;
 
+/** A sidecar asks every second, and believes it the second time. */
+const NOTICED_MS = 2_000;
+
 export interface LeaveOptions extends Pick<Life, 'log'> {
   readonly health: Health;
   readonly server: Server;
@@ -37,13 +40,13 @@ export async function leave({ health, server, config, log }: LeaveOptions): Prom
   health.leave();
   await delay(config.PART_SECONDS * 1000);
   server.closeIdleConnections();
-  const halfOfLinger = config.LINGER_SECONDS * 500;
+  const noticedMs = Math.min(NOTICED_MS, config.LINGER_SECONDS * 500);
   if (!config.END_SIDECAR) health.abandon();
-  await delay(halfOfLinger);
+  await delay(noticedMs);
   const sidecar = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
   const told = config.END_SIDECAR ? endSidecar(sidecar) : undefined;
   await Promise.all([
     told?.catch((error: unknown) => log.warn({ err: error }, 'the sidecar cannot be told to end')),
-    delay(halfOfLinger),
+    delay(config.LINGER_SECONDS * 1000 - noticedMs),
   ]);
 }

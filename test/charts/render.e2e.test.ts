@@ -288,10 +288,10 @@ test('what a pod may take to end is what its processes are given', async () => {
         Object.fromEntries(env.map(({ name, value }) => [name, value])),
       ),
     );
-  const longer = 'shutdown: { endpointsSeconds: 7, lingerSeconds: 9, drainSeconds: 33, gracePeriodSeconds: 60 }';
+  const longer = 'shutdown: { endpointsSeconds: 8, lingerSeconds: 9, drainSeconds: 33, gracePeriodSeconds: 60 }';
   for (const chart of charts)
     for (const [app, relay] of await given(chart, longer)) {
-      expect(app).toMatchObject({ PART_SECONDS: '7', LINGER_SECONDS: '9', DRAIN_SECONDS: '33' });
+      expect(app).toMatchObject({ PART_SECONDS: '8', LINGER_SECONDS: '9', DRAIN_SECONDS: '33' });
       if (chart !== 'workers') expect(relay).toMatchObject({ DRAIN_SECONDS: '33' });
     }
 });

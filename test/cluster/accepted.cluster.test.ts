@@ -50,7 +50,8 @@ networkPolicy:
 commonLabels: { team: identity }
 imagePullSecrets: [{ name: registry }]
 image: { digest: "sha256:${'0'.repeat(64)}" }
-dapr: { nativeSidecar: true, tracing: { samplingRate: "0.1", otel: { endpointAddress: "otel:4317", protocol: grpc, isSecure: false } } }
+broker: { extraMetadata: { domain: hub }, extraSecretMetadata: { tls_client_cert: tls.crt, tls_client_key: tls.key } }
+dapr: { nativeSidecar: true, image: "registry.example.com/daprd:1.18.1", tracing: { samplingRate: "0.1", otel: { endpointAddress: "otel:4317", protocol: grpc, isSecure: false } } }
 ${workload}:
   replicas: 3
   extraEnv: [{ name: NODE_OPTIONS, value: --max-old-space-size=300 }]
@@ -65,13 +66,27 @@ ${workload}:
   podDisruptionBudget: { maxUnavailable: 50% }
 `;
 
+const NAMED_CALLERS = `
+networkPolicy: { enabled: true, apiFrom: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: ingress } } }] }
+doctor: { readDefinitions: true, suspend: false }
+`;
+
 describe.each(charts)('what the chart %s makes is accepted under "restricted", without a remark,', (chart) => {
   const workload = chart === 'workers' ? 'defaults' : 'api';
   const values: [string, string][] = [
     ...['jetstream', 'redis', 'rabbitmq', 'kafka'].map((kind): [string, string] => [kind, `broker: { kind: ${kind} }`]),
     ['everything at once', everything(workload)],
     ...(workload === 'api'
-      ? [['an Ingress', 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }'] as [string, string]]
+      ? ([
+          ['an Ingress', 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }'],
+          ['callers that are named, and a doctor that looks by itself', NAMED_CALLERS],
+        ] as [string, string][])
+      : []),
+    ...(chart === 'member'
+      ? ([['a reader in another namespace', 'readers: [{ appId: family-account, namespace: other }]']] as [
+          string,
+          string,
+        ][])
       : []),
     ['autoscaling', `${workload}: { autoscaling: { enabled: true } }`],
     [

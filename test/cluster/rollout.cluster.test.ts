@@ -16,6 +16,7 @@ import { underLoad } from './load.ts';
 const apis = ['member', 'family-account'];
 const charts = ['member', 'workers', 'family-account'];
 const installed = ['-l', 'app.kubernetes.io/managed-by=Helm'];
+const ours = IMAGE.split(':')[1]!;
 let cluster: Cluster;
 let deployments: string[];
 beforeAll(async () => {
@@ -36,8 +37,26 @@ const upgrade = (chart: string, value: string) =>
 const kubectl = (...args: string[]) => cluster.shell.kubectl('--namespace', NAMESPACE, ...args);
 const names = async (...query: string[]): Promise<string[]> =>
   (await kubectl('get', ...query, '--output=jsonpath={.items[*].metadata.name}')).split(' ').filter(Boolean);
-const podsOf = (app: string) =>
-  names('pods', '-l', `app.kubernetes.io/name=${app}`, '--field-selector=status.phase=Running');
+/** All charts of a tree, with its values and an image, and both APIs able to lose a pod. */
+const install = async (tree: string, tag: string) => {
+  for (const chart of charts) {
+    const values = ['--values', join(tree, 'k8s/values', `${chart}.yaml`), '--set', `image.tag=${tag}`];
+    const replicas = apis.includes(chart) ? ['--set', 'api.replicas=2'] : [];
+    await helm('upgrade', chart, join(tree, 'charts', chart), ...values, ...replicas);
+  }
+};
+
+/** Those of an app that run, and are to run on. */
+const podsOf = async (app: string): Promise<string[]> => {
+  const { items } = JSON.parse(await kubectl('get', 'pods', '-l', `app.kubernetes.io/name=${app}`, '--output=json'));
+  return (items as Pod[])
+    .filter(({ metadata, status }) => status.phase === 'Running' && !metadata.deletionTimestamp)
+    .map(({ metadata }) => metadata.name);
+};
+interface Pod {
+  readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+  readonly status: { readonly phase: string };
+}
 const settled = async (apps: readonly string[]) => {
   for (const app of apps) await kubectl('rollout', 'status', `deployment/${app}`, '--timeout=180s');
 };
@@ -118,42 +137,35 @@ test('three replicas of everything, and back, under load', async () => {
 }, 900_000);
 
 test('an upgrade from what people can have installed, and the way back, under load', async () => {
-  const [ours, theirs] = [IMAGE.split(':')[1]!, `last-${LAST_CHARTS.slice(0, 12)}`];
-  const install = async (tree: string, tag: string) => {
-    for (const chart of charts) {
-      const values = ['--values', join(tree, 'k8s/values', `${chart}.yaml`), '--set', `image.tag=${tag}`];
-      const replicas = apis.includes(chart) ? ['--set', 'api.replicas=2'] : [];
-      await helm('upgrade', chart, join(tree, 'charts', chart), ...values, ...replicas);
-    }
-  };
+  const theirs = `last-${LAST_CHARTS.slice(0, 12)}`;
   const allAre = async (tag: string) => {
     const image = '{.items[*].spec.template.spec.containers[0].image}';
     const images = await kubectl('get', 'deployments', ...installed, `--output=jsonpath=${image}`);
     expect(images).toBe(Array(deployments.length).fill(`member-system:${tag}`).join(' '));
   };
+  await using repair = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'member-system-release-'));
-  try {
-    const tree = await checkOut(LAST_CHARTS, join(folder, 'last'));
-    await cluster.image(() => undefined, { tree, tag: `member-system:${theirs}` });
-    await install(tree, theirs);
-    await allAre(theirs);
-    await nobodyNotices(
-      async () => {
-        await install(root, ours);
-        await allAre(ours);
-        for (const chart of charts) await helm('rollback', chart);
-        await allAre(theirs);
-      },
-      // Their family-account, when it leaves, answers 503 on connections that have been idle for two seconds.
-      { connections: 'closed' },
-    );
-  } finally {
-    await install(root, ours);
-    await rm(folder, { recursive: true });
-  }
+  repair.defer(() => rm(folder, { recursive: true }));
+  const tree = await checkOut(LAST_CHARTS, join(folder, 'last'));
+  await cluster.image(() => undefined, { tree, tag: `member-system:${theirs}` });
+  repair.defer(() => install(root, ours));
+  await install(tree, theirs);
+  await allAre(theirs);
+  await nobodyNotices(
+    async () => {
+      await install(root, ours);
+      await allAre(ours);
+      for (const chart of charts) await helm('rollback', chart);
+      await allAre(theirs);
+    },
+    // Their family-account, when it leaves, answers 503 on connections that have been idle for two seconds.
+    { connections: 'closed' },
+  );
 }, 1_200_000);
 
 test('an upgrade to native sidecars, their replacement, and the way back, under load', async () => {
+  await using repair = new AsyncDisposableStack();
+  repair.defer(() => install(root, ours));
   await nobodyNotices(async () => {
     for (const chart of charts) await upgrade(chart, 'dapr.nativeSidecar=true,commonLabels.revision=next');
     expect(await names('deployments', '-l', 'revision=next')).toEqual(deployments);
@@ -179,18 +191,20 @@ test('pods that are deleted, now of this app and now of that, are not missed', a
 }, 600_000);
 
 test('relays that end in the middle of their work, and are started again beside their APIs, are not missed', async () => {
-  const starts = async (pod: string) => {
-    const counts = '{.status.containerStatuses[?(@.name=="relay")].restartCount}';
-    return Number(await kubectl('get', 'pod', pod, `--output=jsonpath=${counts}`));
+  const ofRelay = async (pod: string, what: string) => {
+    const path = `{.status.containerStatuses[?(@.name=="relay")].${what}}`;
+    return Number(await kubectl('get', 'pod', pod, `--output=jsonpath=${path}`));
   };
   // The second signal has it exit at once, with what it has begun unfinished.
-  const crash = 'process.kill(1, "SIGTERM"); process.kill(1, "SIGTERM")';
+  const crash = 'process.kill(1, "SIGTERM"); process.kill(1, "SIGINT")';
   await nobodyNotices(async () => {
     for (const app of apis)
       for (const pod of await podsOf(app)) {
-        const before = await starts(pod);
+        const before = await ofRelay(pod, 'restartCount');
         await kubectl('exec', pod, '--container', 'relay', '--', 'node', '--eval', crash).catch(() => undefined);
-        await eventually(async () => expect(await starts(pod)).toBe(before + 1), { timeoutMs: 60_000 });
+        const restarted = async () => expect(await ofRelay(pod, 'restartCount')).toBe(before + 1);
+        await eventually(restarted, { timeoutMs: 60_000 });
+        expect(await ofRelay(pod, 'lastState.terminated.exitCode')).toBe(1);
         await settled([app]);
       }
   });

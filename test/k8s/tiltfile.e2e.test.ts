@@ -112,8 +112,11 @@ test('every image of this project is built, and what is saved gets into the cont
   }
   const staying = objects.filter(({ kind }) => kind === 'Deployment');
   for (const it of staying)
-    for (const { securityContext } of podOf(it).containers)
+    for (const { name, securityContext, env = [] } of podOf(it).containers) {
       expect(securityContext).toMatchObject({ readOnlyRootFilesystem: false, allowPrivilegeEscalation: false });
+      const waits = env.filter((it: { name: string }) => ['PART_SECONDS', 'LINGER_SECONDS'].includes(it.name));
+      expect(waits.map(({ value }: { value: string }) => value)).toEqual(name === 'app' ? ['0', '0'] : []);
+    }
 });
 
 test('programs that stay start again when their sources change, and Jobs come to an end', async () => {

@@ -124,7 +124,7 @@ spec:
 {{- fail (printf "shutdown.gracePeriodSeconds is %d, and the sidecar takes up to %d s to end (dapr.blockShutdownSeconds + gracefulShutdownSeconds): it would be killed while it publishes" (int $shutdown.gracePeriodSeconds) $sidecar) -}}
 {{- end -}}
 {{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
-{{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would be gone before its app has said that it leaves (shutdown.endpointsSeconds + lingerSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
+{{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would be gone while its app still needs it (shutdown.endpointsSeconds + lingerSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- end -}}
 {{- $delivery := include "common.deliveryTimeout" . | int -}}
 {{- if le (int $values.broker.deliverySeconds) $delivery -}}

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { gzipSync } from 'node:zlib';
 import { as, JSON_TYPE, PET, startApi, type TestApi } from './api.ts';
 
@@ -37,6 +38,24 @@ describe('a request as declared', () => {
   test('gets no body where none is declared, with the status that is', async () => {
     expect(await api.send(`${PET}/wakings`, { method: 'POST' })).toMatchObject({ status: 202, body: '' });
     expect((await api.send(PET, { method: 'DELETE', ...as('m') })).status).toBe(204);
+  });
+
+  test('is answered by a process that leaves, which asks to close the connection, also when it had begun before', async () => {
+    await using leaving = await startApi();
+    const body = new TransformStream<Uint8Array>();
+    const writer = body.writable.getWriter();
+    const begun = once(leaving.server, 'request');
+    const init = { method: 'POST', headers: JSON_TYPE, body: body.readable, duplex: 'half' };
+    const answer = leaving.send('/v1/pets', init as RequestInit);
+    await writer.write(new TextEncoder().encode('{"name":'));
+    await begun;
+    leaving.health.leave();
+    await writer.write(new TextEncoder().encode('"Rex"}'));
+    await writer.close();
+    const { status, headers } = await answer;
+    expect([status, headers.get('connection')]).toEqual([201, 'close']);
+    expect((await leaving.send(PET, as('m'))).headers.get('connection')).toBe('close');
+    expect((await api.send(PET, as('m'))).headers.get('connection')).toBe('keep-alive');
   });
 
   test('carries headers that keep browsers from doing more than reading it', async () => {
