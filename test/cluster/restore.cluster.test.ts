@@ -84,6 +84,10 @@ test('a database is restored as operators are told to: what has happened since i
   await eventually(async () => expect(await operator.get(`/v1/members/${id}`)).toMatchObject({ name: 'Since' }), {
     timeoutMs: 60_000,
   });
+  // Its sidecar has asked where member is while there was none, and DNS remembers that for a while.
+  const stranger = { headers: { authorization: `Bearer ${randomUUID()}` } };
+  const answered = async () => (await fetch(`${stage.familyAccountUrl}/v1/family-accounts/${id}`, stranger)).status;
+  await eventually(async () => expect(await answered()).toBe(401), { timeoutMs: 60_000 });
   await playStory(stage, () => undefined);
   await invariants(cluster.shell);
 }, 600_000);
