@@ -209,7 +209,7 @@ describe('Refused, with a sentence:', () => {
     ['workers', 'broker: { repairSeconds: 20 }', 'use at least 30'],
     ['family-account', 'broker: { deliverySeconds: 200 }', 'use at least 400'],
     ['member', 'shutdown: { gracePeriodSeconds: 30 }', 'pods would be killed in the middle of their work'],
-    ['workers', 'dapr: { blockShutdownSeconds: 5 }', 'before its app has said that it leaves'],
+    ['workers', 'dapr: { blockShutdownSeconds: 5 }', 'gone while its app still needs it'],
     ['workers', 'dapr: { blockShutdownSeconds: 40 }', 'it would be killed while it publishes'],
     ['member', 'shutdown: { drainSeconds: 25 }', 'pods would be killed in the middle of their work'],
     ['member', 'api: { replicas: 33 }', 'an outbox has 32 partitions'],
