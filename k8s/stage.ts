@@ -1,15 +1,12 @@
 import type { Stage } from '../local/story.ts';
 import type { Shell } from './shell.ts';
 
-/** Starts something of kubectl's that serves on a port here until it is disposed of. @returns where */
-async function serve(
-  shell: Shell,
-  command: readonly string[],
-  what: string,
-  stack: AsyncDisposableStack,
-): Promise<string> {
+/** Something that is served on a port here until it is disposed of. */
+type Served = { readonly url: string } & AsyncDisposable;
+
+/** Starts something of kubectl's that serves. @throws with what kubectl said, when it does not */
+async function serve(shell: Shell, command: readonly string[], what: string): Promise<Served> {
   const child = shell.start(['kubectl', ...command]);
-  stack.defer(() => void child.kill());
   const port = await new Promise<string>((resolve, reject) => {
     let said = '';
     for (const stream of [child.stdout, child.stderr]) {
@@ -21,31 +18,18 @@ async function serve(
     }
     child.once('error', reject).once('close', () => reject(new Error(`${what} cannot be reached: ${said.trim()}`)));
   });
-  return `http://127.0.0.1:${port}`;
+  return { url: `http://127.0.0.1:${port}`, [Symbol.asyncDispose]: async () => void child.kill() };
 }
 
 /** The cluster's API server, asked as whoever the kubeconfig says. */
-export async function openApiServer(shell: Shell): Promise<{ readonly url: string } & AsyncDisposable> {
-  const stack = new AsyncDisposableStack();
-  const url = await serve(shell, ['proxy', '--port', '0'], 'the API server', stack);
-  return { url, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+export function openApiServer(shell: Shell): Promise<Served> {
+  return serve(shell, ['proxy', '--port', '0'], 'the API server');
 }
 
-/** A port of something in a cluster, for as long as it takes. */
-export async function forward(
-  shell: Shell,
-  namespace: string,
-  what: string,
-  port: number,
-): Promise<{ readonly url: string } & AsyncDisposable> {
-  const stack = new AsyncDisposableStack();
-  const url = await serve(
-    shell,
-    ['--namespace', namespace, 'port-forward', '--pod-running-timeout=15s', what, `:${port}`],
-    what,
-    stack,
-  );
-  return { url, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+/** A port of something in a cluster. @throws when no pod of it runs */
+export function forward(shell: Shell, namespace: string, what: string, port: number): Promise<Served> {
+  const command = ['port-forward', '--pod-running-timeout=15s', what, `:${port}`];
+  return serve(shell, ['--namespace', namespace, ...command], what);
 }
 
 /** One of the APIs, reached through a port-forward, and its operators' token. @throws when no pod of it runs */

@@ -115,7 +115,8 @@ const breaks: [
           heal,
         ),
       stoppedAt: /^stopped at: family-account: .*do the scopes of the Component name it/,
-      found: /^Subscription family-account-member-external /,
+      found:
+        /^Subscription family-account-member-external names .*whose subscriptionScopes do not let family-account hear/,
     },
   ],
   [
@@ -132,15 +133,20 @@ const breaks: [
   [
     'a broadcaster that is down',
     {
-      async plant(heal) {
-        heal(() => settled('external-broadcaster'));
-        heal(() => kubectl('scale', 'deployment/external-broadcaster', '--replicas=1'));
-        await kubectl('scale', 'deployment/external-broadcaster', '--replicas=0');
-        const pods = '--selector=app.kubernetes.io/name=external-broadcaster';
-        await kubectl('wait', '--for=delete', 'pod', pods, '--timeout=90s');
-      },
+      plant: (heal) => shutDown('external-broadcaster', heal),
       stoppedAt: /^stopped at: external-broadcaster: external-broadcaster has not heard it/,
       found: /^Deployment external-broadcaster has no pods/,
+    },
+  ],
+  [
+    'a topic that nobody hears',
+    {
+      async plant(heal) {
+        await shutDown('external-broadcaster', heal);
+        await shutDown('publish-recorder', heal);
+      },
+      stoppedAt: /^stopped at: topic member-internal: /,
+      found: /^Deployment publish-recorder has no pods/,
     },
   ],
   [
@@ -243,6 +249,15 @@ type Heal = (how: () => Promise<unknown>) => void;
 const asHelm = '--field-manager=helm';
 const patch = (what: string, change: object) =>
   kubectl('patch', what, '--type=merge', asHelm, '--patch', JSON.stringify(change));
+
+/** Leaves an app without pods until it is healed. */
+async function shutDown(app: string, heal: Heal): Promise<void> {
+  heal(() => settled(app));
+  heal(() => kubectl('scale', `deployment/${app}`, '--replicas=1'));
+  await kubectl('scale', `deployment/${app}`, '--replicas=0');
+  const pods = `--selector=app.kubernetes.io/name=${app}`;
+  await kubectl('wait', '--for=delete', 'pod', pods, '--timeout=90s');
+}
 
 /** Takes something away until it is healed. */
 async function remove(what: string, heal: Heal): Promise<void> {

@@ -297,6 +297,22 @@ test('the doctor shows its own credential to each, and no other', async () => {
     expect(line).toMatch(line.startsWith('/v1/') ? / Bearer of-operators$/ : / Bearer of-the-doctor$/);
 });
 
+test('where the API cannot be reached nobody is asked for it, and why is told', async () => {
+  await using server = await serve(well());
+  const found = await diagnose({
+    kubernetes: { url: server.url },
+    namespace: 'here',
+    apiUrl: server.url,
+    unreachable: new Error('service/member cannot be reached: error: pod is not running'),
+    operatorToken: 'of-operators',
+    apps: APPS,
+  });
+  expect(found.findings.map(({ what }) => what)).toEqual([
+    'does not answer: service/member cannot be reached: error: pod is not running',
+  ]);
+  expect(server.asked.filter((line) => line.includes('of-operators'))).toEqual([]);
+});
+
 describe('Where the API does not answer', () => {
   const options = { namespace: 'here', operatorToken: 'of-operators', apps: APPS };
   const unheard = 'What sidecars have loaded and what was heard is known to the API only, and was not looked at.';
