@@ -29,9 +29,12 @@ const METADATA = {
   extended: { daprRuntimeVersion: '1.18.1' },
 };
 
-/** Stands in for daprd where it says what it has loaded. */
-async function daprd(said: () => object = () => METADATA, status = 200) {
+/** Stands in for daprd where it says what it has loaded; with status `none` it hangs up instead of answering. */
+async function daprd(said: () => object = () => METADATA, status: number | 'none' = 200) {
+  let asked = 0;
   const server = createServer(({ url, headers }, response) => {
+    asked += 1;
+    if (status === 'none') return response.destroy();
     if (headers['dapr-api-token'] !== 'token') return response.writeHead(401).end('invalid api token');
     if (url !== '/v1.0/metadata') return response.writeHead(404).end();
     return response.writeHead(status).end(JSON.stringify(said()));
@@ -40,6 +43,7 @@ async function daprd(said: () => object = () => METADATA, status = 200) {
   const { port } = server.address() as AddressInfo;
   return {
     port,
+    asked: () => asked,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -86,23 +90,14 @@ test('what it loads later is told with the next report', async () => {
   await eventually(async () => expect(await heard()).toHaveLength(1));
 });
 
-test('a sidecar that does not answer, or not us, is asked again, and nothing is made up meanwhile', async () => {
-  await using sidecar = await daprd();
-  {
-    await using _ = reports(sidecar.port, 'another-token').start();
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(await subscribers()).toEqual([]);
-  }
-  {
-    await using broken = await daprd(() => ({ errorCode: 'ERR' }), 500);
-    await using _ = reports(broken.port).start();
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(await subscribers()).toEqual([]);
-  }
-  const { port } = sidecar;
-  await sidecar[Symbol.asyncDispose]();
-  await using _ = reports(port).start();
-  await new Promise((resolve) => setTimeout(resolve, 200));
+test.each([
+  ['does not know us', () => daprd(), 'another-token'],
+  ['cannot say it', () => daprd(() => ({ errorCode: 'ERR' }), 500), 'token'],
+  ['hangs up', () => daprd(() => METADATA, 'none'), 'token'],
+])('a sidecar that %s is asked again, and nothing is made up meanwhile', async (_, start, token) => {
+  await using sidecar = await start();
+  await using _reports = reports(sidecar.port, token).start();
+  await eventually(() => sidecar.asked() > 1);
   expect(await subscribers()).toEqual([]);
 });
 
