@@ -42,14 +42,13 @@ const subscription = z.object({
   scopes: z.array(z.string()).default([]),
   spec: z.object({ pubsubname: z.string(), topic: z.string(), metadata: z.record(z.string(), z.string()).default({}) }),
 });
+const retry = z.object({ policy: z.string().optional(), maxRetries: z.int().optional() });
 const direction = z.object({ retry: z.string().optional() });
 const resiliency = z.object({
   metadata: named,
   scopes: z.array(z.string()).default([]),
   spec: z.object({
-    policies: z
-      .object({ retries: z.record(z.string(), z.object({ maxRetries: z.int().optional() })).default({}) })
-      .prefault({}),
+    policies: z.object({ retries: z.record(z.string(), retry).default({}) }).prefault({}),
     targets: z
       .object({ components: z.record(z.string(), z.object({ inbound: direction.optional() })).default({}) })
       .prefault({}),

@@ -54,10 +54,14 @@ function triesForEver(resiliencies: readonly Resiliency[], component: string, ap
     named.length > 0 &&
     named.every(({ inbound }) => {
       const policies = known.flatMap(({ spec }) => spec.policies.retries[inbound?.retry ?? ''] ?? []);
-      return policies.length > 0 && policies.every(({ maxRetries }) => maxRetries === -1);
+      return policies.length > 0 && policies.every(hasNoEnd);
     })
   );
 }
+
+/** An exponential policy ends after 15 minutes, whatever the retries: nothing in a Resiliency reaches `MaxElapsedTime` of dapr/kit's retry.Config. */
+const hasNoEnd = ({ policy, maxRetries }: Resiliency['spec']['policies']['retries'][string]): boolean =>
+  maxRetries === -1 && policy?.toLowerCase() !== 'exponential';
 
 /** Whether a component lets an app hear a topic. https://docs.dapr.io/developing-applications/building-blocks/pubsub/pubsub-scopes/ */
 export function mayHear(component: Component, app: string, topic: string): boolean {

@@ -13,7 +13,9 @@ const FIELDS: Readonly<Record<string, readonly [version: string, ...paths: strin
   'resiliencies.dapr.io': [
     'v1alpha1',
     'scopes',
+    'spec.policies.retries.*.duration',
     'spec.policies.retries.*.maxRetries',
+    'spec.policies.retries.*.policy',
     'spec.policies.timeouts',
     'spec.targets.components.*.inbound.retry',
     'spec.targets.components.*.outbound.timeout',

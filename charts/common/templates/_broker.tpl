@@ -175,8 +175,9 @@ spec:
       delivery: {{ include "common.deliveryTimeout" . }}s
     retries:
       until-answered:
-        policy: exponential
-        maxInterval: 5s
+        # "exponential" gives up after a quarter of an hour, whatever maxRetries says.
+        policy: constant
+        duration: 1s
         maxRetries: -1
   targets:
     components:

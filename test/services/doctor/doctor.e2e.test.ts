@@ -38,7 +38,8 @@ const HEARD = [
   ]),
 ];
 
-test.each<[what: string, break_: (world: World) => void, ...expected: [where: string, what: RegExp][]]>([
+type Trouble = [what: string, break_: (world: World) => void, ...expected: [where: string, what: RegExp][]];
+test.each<Trouble>([
   [
     'a subscriber that is ready and silent',
     (world) => {
@@ -154,18 +155,21 @@ test.each<[what: string, break_: (world: World) => void, ...expected: [where: st
     (world) => remove(world.deployments, 'external-broadcaster'),
     ['Deployment external-broadcaster', /is not there/],
   ],
-  [
-    'deliveries that are not tried for ever',
-    (world) => {
-      world.resiliencies.find(({ metadata }) => metadata.name === 'family-account').spec.policies.retries = {
-        'until-answered': { maxRetries: 3 },
-      };
-    },
-    ...['family-account-external', 'family-account-internal', 'member-external'].map((topic): [string, RegExp] => [
-      `Component family-account-${topic}`,
-      /no Resiliency tries its deliveries to family-account for ever/,
-    ]),
-  ],
+  ...[
+    ['deliveries that are not tried for ever', { maxRetries: 3 }] as const,
+    ['deliveries that are given up after a quarter of an hour', { policy: 'Exponential', maxRetries: -1 }] as const,
+  ].map(
+    ([what, policy]): Trouble => [
+      what,
+      (world) => {
+        named(world.resiliencies, 'family-account').spec.policies.retries = { 'until-answered': policy };
+      },
+      ...['family-account-external', 'family-account-internal', 'member-external'].map((topic): [string, RegExp] => [
+        `Component family-account-${topic}`,
+        /no Resiliency tries its deliveries to family-account for ever/,
+      ]),
+    ],
+  ),
   [
     'a Resiliency for somebody else',
     (world) => {
