@@ -18,8 +18,8 @@ type Schema = { properties?: Record<string, Schema> } & Record<string, unknown>;
 
 /**
  * What a chart's values.yaml says, in the notation of helm-docs: `# -- what it is` before each value, and where its default does not tell
- * its type, `# @schema {…}` after that. A number is whole and at least 1: as a time or a limit, nought is nothing or no limit. A value without
- * a word is a group of values.
+ * its type, `# @schema {…}` after that. A number is whole and at least 1 (as a time or a limit, nought is nothing or no limit) and less than a
+ * million (as 1e+06 a template would write it). A value without a word is a group of values.
  * @throws for a value that nothing is said about
  */
 function readValues(chart: string): { values: Value[]; schema: Schema } {
@@ -65,7 +65,7 @@ function standardOf({ value }: Pair<unknown, unknown>): unknown {
 
 function typeOf(value: unknown): Schema {
   if (Array.isArray(value)) return { type: 'array' };
-  if (typeof value === 'number') return { type: 'integer', minimum: 1 };
+  if (typeof value === 'number') return { type: 'integer', minimum: 1, maximum: 999_999 };
   return { type: typeof value };
 }
 

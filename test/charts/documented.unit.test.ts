@@ -59,6 +59,12 @@ test.each(Object.entries(given))('what the charts let through as %s, the program
   }
 });
 
+test('a number has no more digits than a template writes: 1000000 would come out as 1e+06', () => {
+  for (const chart of charts)
+    for (const [path, { maximum }] of numbersOf(JSON.parse(valuesSchema(chart))))
+      expect([path, maximum! < 1_000_000]).toEqual([path, true]);
+});
+
 test('a number may be nought where that means something, and nowhere else', () => {
   const zeros = charts.flatMap((chart) =>
     numbersOf(JSON.parse(valuesSchema(chart))).filter(([, { minimum }]) => !minimum),

@@ -121,6 +121,16 @@ test('what runs before an install has its policy by then, which goes with it', a
   }
 });
 
+test('nothing is opened as a whole: each rule names ports or places, and each port its number', async () => {
+  const addresses = 'broker: { address: "nats-0:4222,[fd00::1]:4223" }';
+  for (const chart of charts)
+    for (const { spec } of await policies(chart, addresses))
+      for (const { ports, from, to } of [...(spec.ingress ?? []), ...(spec.egress ?? [])] as Rule[]) {
+        expect((ports ?? []).length + (from ?? to ?? []).length).toBeGreaterThan(0);
+        for (const { port } of ports ?? []) expect(port).toEqual(expect.any(Number));
+      }
+});
+
 test('where is narrowed by egressTo, for all that is outside', async () => {
   const values = 'networkPolicy: { enabled: true, egressTo: [{ ipBlock: { cidr: 10.0.0.0/8 } }] }';
   for (const { metadata, spec } of ofKind(await render(helm, 'member', values), 'NetworkPolicy')) {

@@ -50,7 +50,7 @@ networkPolicy:
 commonLabels: { team: identity }
 imagePullSecrets: [{ name: registry }]
 image: { digest: "sha256:${'0'.repeat(64)}" }
-broker: { extraMetadata: { domain: hub }, extraSecretMetadata: { tls_client_cert: tls.crt, tls_client_key: tls.key } }
+broker: { extraMetadata: { domain: hub }, extraSecretMetadata: { jwt: jwt, seedKey: seed } ${workload === 'api' ? ', jetstream: { streams: { create: false } }' : ''} }
 dapr: { nativeSidecar: true, image: "registry.example.com/daprd:1.18.1", tracing: { samplingRate: "0.1", otel: { endpointAddress: "otel:4317", protocol: grpc, isSecure: false } } }
 ${workload}:
   replicas: 3
@@ -66,6 +66,17 @@ ${workload}:
   podDisruptionBudget: { maxUnavailable: 50% }
 `;
 
+const JOBS = `
+jobs:
+  extraEnv: [{ name: NODE_EXTRA_CA_CERTS, value: /etc/ca/ca.crt }]
+  podAnnotations: { example.com/note: here }
+  nodeSelector: { kubernetes.io/os: linux }
+  tolerations: [{ key: dedicated, operator: Exists }]
+  affinity: { podAntiAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [] } }
+  priorityClassName: system-cluster-critical
+image: { tag: "${'a'.repeat(62)}-b" }
+`;
+
 const NAMED_CALLERS = `
 networkPolicy: { enabled: true, apiFrom: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: ingress } } }] }
 doctor: { readDefinitions: true, suspend: false }
@@ -79,6 +90,7 @@ describe.each(charts)('what the chart %s makes is accepted under "restricted", w
     ...(workload === 'api'
       ? ([
           ['an Ingress', 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }'],
+          ['Jobs that are told where to run', JOBS],
           ['callers that are named, and a doctor that looks by itself', NAMED_CALLERS],
         ] as [string, string][])
       : []),

@@ -44,7 +44,8 @@ spec:
     {{- include "common.refuseMetadata" (dict "broker" $broker "set" ($set | fromYamlArray)) }}
     {{- $set | nindent 4 }}
     {{- range $name, $value := $broker.extraMetadata }}
-    - { name: {{ $name }}, value: {{ $value | quote }} }
+    # As digits: a template writes large numbers otherwise.
+    - { name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }} }
     {{- end }}
     {{- range $name, $_ := $broker.extraSecretMetadata }}
     - { name: {{ $name }}, envRef: {{ include "common.metadataVariable" $name }} }
@@ -76,6 +77,13 @@ Takes: broker, set (what the chart sets).
     "ttlinseconds" "a queue would drop what a slow app has not read")
   "kafka" (dict "consumeretryenabled" "what an app cannot handle yet would be passed over")
 ) .broker.kind -}}
+{{- if eq .broker.kind "jetstream" -}}
+{{- range $name, $_ := .broker.extraSecretMetadata -}}
+{{- if hasPrefix "tls_client_" (lower $name) -}}
+{{- fail (printf "broker.extraSecretMetadata sets %s: a sidecar takes the name of a file there, not what is in it; mount the Secret (extraVolumes, and dapr.io/volume-mounts among podAnnotations) and name the file in broker.extraMetadata" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range $group := list "extraMetadata" "extraSecretMetadata" -}}
 {{- range $name, $_ := get $.broker $group -}}
 {{- with get $taken (lower $name) -}}

@@ -5,7 +5,6 @@ them, as lib/eventing/canary.ts has them).
 {{- define "common.canary" -}}
 {{- $name := printf "%s-canary" .app -}}
 {{- $canary := .root.Values.canary -}}
-{{- $secrets := .root.Values.secrets -}}
 apiVersion: v1
 kind: Pod
 metadata:
@@ -14,18 +13,21 @@ metadata:
   annotations:
     helm.sh/hook: test
     helm.sh/hook-delete-policy: before-hook-creation
-    dapr.io/enabled: "false"
+    {{- include "common.jobAnnotations" .root | nindent 4 }}
 spec:
-  restartPolicy: Never
   # Longer than the slowest canaries take: one that stops is named then, where a pod that is killed says nothing. A minute is for the image.
   activeDeadlineSeconds: {{ add 60 (mul (add .hops (len .systems) (len .systems)) $canary.timeoutSeconds) }}
-  {{- include "common.podSecurity" .root | nindent 2 }}
-  containers:
-    - name: canary
-      {{- include "common.container" (dict "root" .root "resources" $canary.resources) | nindent 6 }}
-      args: {{ concat (list "services/canary/main.ts") .systems | toJson }}
-      env:
-        - { name: API_URL, value: {{ printf "http://%s:%d" .app (int .root.Values.service.port) }} }
-        - { name: TIMEOUT_SECONDS, value: {{ $canary.timeoutSeconds | quote }} }
-        {{- include "common.secretEnv" (dict "name" "OPERATOR_TOKEN" "secret" $secrets.existingSecret "key" $secrets.keys.operatorToken) | nindent 8 }}
+  {{- include "common.jobPod" (dict "root" .root "name" "canary" "args" (concat (list "services/canary/main.ts") .systems) "env" (include "common.canaryEnv" .) "resources" $canary.resources) | nindent 2 }}
+{{- end }}
+
+{{- define "common.canaryEnv" -}}
+{{ include "common.apiEnv" . }}
+- { name: TIMEOUT_SECONDS, value: {{ .root.Values.canary.timeoutSeconds | quote }} }
+{{- end }}
+
+{{/* What a command that asks an API as an operator is told. Takes: root, app. */}}
+{{- define "common.apiEnv" -}}
+{{- $secrets := .root.Values.secrets -}}
+- { name: API_URL, value: {{ printf "http://%s:%d" .app (int .root.Values.service.port) }} }
+{{ include "common.secretEnv" (dict "name" "OPERATOR_TOKEN" "secret" $secrets.existingSecret "key" $secrets.keys.operatorToken) }}
 {{- end }}

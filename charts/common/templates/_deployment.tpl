@@ -49,16 +49,10 @@ spec:
         {{- end }}
     spec:
       serviceAccountName: {{ .app }}
+      automountServiceAccountToken: false
       {{- include "common.podSecurity" $root | nindent 6 }}
       terminationGracePeriodSeconds: {{ $shutdown.gracePeriodSeconds }}
-      {{- with $workload.priorityClassName }}
-      priorityClassName: {{ . }}
-      {{- end }}
-      {{- range $key := list "nodeSelector" "tolerations" "affinity" }}
-      {{- with get $workload $key }}
-      {{ $key }}: {{ toYaml . | nindent 8 }}
-      {{- end }}
-      {{- end }}
+      {{- include "common.scheduling" $workload | nindent 6 }}
       topologySpreadConstraints:
         {{- $nodes := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" }}
         {{- $own := dict "labelSelector" (dict "matchLabels" (include "common.selector" . | fromYaml)) "matchLabelKeys" (list "pod-template-hash") }}
@@ -145,6 +139,13 @@ spec:
 {{- if .workload.keda.enabled }}{{ $most = .workload.keda.maxReplicas }}{{ end -}}
 {{- if gt (int $most) 32 -}}
 {{- fail (printf "%d replicas of %s have a relay each, and an outbox has 32 partitions: those beyond would relay nothing" (int $most) .app) -}}
+{{- end -}}
+{{- end -}}
+{{- range $scaler := list "autoscaling" "keda" -}}
+{{- with get $.workload $scaler -}}
+{{- if and .enabled (lt (int .maxReplicas) (int .minReplicas)) -}}
+{{- fail (printf "%s of %s goes up to maxReplicas %d, and minReplicas is %d" $scaler $.app (int .maxReplicas) (int .minReplicas)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and .workload.autoscaling.enabled .workload.keda.enabled -}}

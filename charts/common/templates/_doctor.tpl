@@ -6,7 +6,6 @@ the namespace holds of Dapr and its own API, and nothing else. Takes: root, app,
 {{- $doctor := .root.Values.doctor -}}
 {{- $name := printf "%s-doctor" .app -}}
 {{- $labels := include "common.labels" (dict "root" .root "app" $name) -}}
-{{- $secrets := .root.Values.secrets -}}
 {{- if $doctor.enabled }}
 apiVersion: v1
 kind: ServiceAccount
@@ -71,20 +70,12 @@ spec:
       template:
         metadata:
           labels: {{ $labels | nindent 12 }}
-          annotations: { dapr.io/enabled: "false" }
-        spec:
-          restartPolicy: Never
-          serviceAccountName: {{ $name }}
-          # The only pod that asks the API server.
-          automountServiceAccountToken: true
-          {{- include "common.podSecurityContext" .root | nindent 10 }}
-          containers:
-            - name: doctor
-              {{- include "common.container" (dict "root" .root "resources" $doctor.resources) | nindent 14 }}
-              args: {{ concat (list "services/doctor/main.ts") .apps | toJson }}
-              env:
-                - { name: NAMESPACE, value: {{ .root.Release.Namespace }} }
-                - { name: API_URL, value: {{ printf "http://%s:%d" .app (int .root.Values.service.port) }} }
-                {{- include "common.secretEnv" (dict "name" "OPERATOR_TOKEN" "secret" $secrets.existingSecret "key" $secrets.keys.operatorToken) | nindent 16 }}
+          annotations: {{ include "common.jobAnnotations" .root | nindent 12 }}
+        spec: {{ include "common.jobPod" (dict "root" .root "name" "doctor" "args" (concat (list "services/doctor/main.ts") .apps) "env" (include "common.doctorEnv" .) "resources" $doctor.resources "serviceAccount" $name) | nindent 10 }}
 {{- end }}
+{{- end }}
+
+{{- define "common.doctorEnv" -}}
+- { name: NAMESPACE, value: {{ .root.Release.Namespace }} }
+{{ include "common.apiEnv" . }}
 {{- end }}

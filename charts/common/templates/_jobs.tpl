@@ -4,6 +4,7 @@ keep the Job from ending). Of several at once one works and the others wait. Tak
 */}}
 {{- define "common.migrations" -}}
 {{- $migrations := .root.Values.migrations -}}
+{{- $env := include "common.databaseEnv" (dict "root" .root "role" "owner") -}}
 {{- if $migrations.enabled }}
 apiVersion: batch/v1
 kind: Job
@@ -19,16 +20,8 @@ spec:
   template:
     metadata:
       labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-migrations" .app)) | nindent 8 }}
-      annotations: { dapr.io/enabled: "false" }
-    spec:
-      restartPolicy: Never
-      {{- include "common.podSecurity" .root | nindent 6 }}
-      containers:
-        - name: migrations
-          {{- include "common.container" (dict "root" .root "resources" $migrations.resources) | nindent 10 }}
-          args: [{{ .program }}]
-          env:
-            {{- include "common.databaseEnv" (dict "root" .root "role" "owner") | nindent 12 }}
+      annotations: {{ include "common.jobAnnotations" .root | nindent 8 }}
+    spec: {{ include "common.jobPod" (dict "root" .root "name" "migrations" "args" (list .program) "env" $env "resources" $migrations.resources) | nindent 6 }}
 {{- end }}
 {{- end }}
 
@@ -52,18 +45,14 @@ spec:
       template:
         metadata:
           labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-housekeeping" .app)) | nindent 12 }}
-          annotations: { dapr.io/enabled: "false" }
-        spec:
-          restartPolicy: Never
-          {{- include "common.podSecurity" .root | nindent 10 }}
-          containers:
-            - name: housekeeping
-              {{- include "common.container" (dict "root" .root "resources" $housekeeping.resources) | nindent 14 }}
-              args: [services/relay/housekeeping.ts]
-              env:
-                {{- include "common.databaseEnv" (dict "root" .root "role" "housekeeping") | nindent 16 }}
-                - { name: KEEP_PUBLISHED_DAYS, value: {{ $housekeeping.keepPublishedDays | quote }} }
+          annotations: {{ include "common.jobAnnotations" .root | nindent 12 }}
+        spec: {{ include "common.jobPod" (dict "root" .root "name" "housekeeping" "args" (list "services/relay/housekeeping.ts") "env" (include "common.housekeepingEnv" .root) "resources" $housekeeping.resources) | nindent 10 }}
 {{- end }}
+{{- end }}
+
+{{- define "common.housekeepingEnv" -}}
+{{ include "common.databaseEnv" (dict "root" . "role" "housekeeping") }}
+- { name: KEEP_PUBLISHED_DAYS, value: {{ .Values.housekeeping.keepPublishedDays | quote }} }
 {{- end }}
 
 {{/*
@@ -74,6 +63,9 @@ that: the Job is gone when it has succeeded. Takes: root, app, topics.
 {{- $broker := .root.Values.broker -}}
 {{- $streams := $broker.jetstream.streams -}}
 {{- if and (eq $broker.kind "jetstream") $streams.create }}
+{{- with include "common.jetstreamBeyondUrl" .root -}}
+{{- fail (printf "broker.jetstream.streams.create is on, and its Job reaches JetStream by the url of its Secret alone, not with %s: create the streams yourself (docs/operate.md), or put it into the url" (trim . | replace " " ", ")) -}}
+{{- end }}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -89,18 +81,28 @@ spec:
   template:
     metadata:
       labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-streams" .app)) | nindent 8 }}
-      annotations: { dapr.io/enabled: "false" }
-    spec:
-      restartPolicy: Never
-      {{- include "common.podSecurity" .root | nindent 6 }}
-      containers:
-        - name: streams
-          {{- include "common.container" (dict "root" .root "resources" $streams.resources) | nindent 10 }}
-          args: {{ concat (list "services/streams/main.ts") .topics | toJson }}
-          env:
-            {{- include "common.secretEnv" (dict "name" "NATS_URL" "secret" ($streams.existingSecret | default $broker.existingSecret) "key" $broker.keys.url) | nindent 12 }}
-            - { name: STREAM_REPLICAS, value: {{ $streams.replicas | quote }} }
-            - { name: STREAM_MAX_MIB, value: {{ $streams.maxMiB | quote }} }
-            - { name: STREAM_MAX_AGE_HOURS, value: {{ $streams.maxAgeHours | quote }} }
+      annotations: {{ include "common.jobAnnotations" .root | nindent 8 }}
+    spec: {{ include "common.jobPod" (dict "root" .root "name" "streams" "args" (concat (list "services/streams/main.ts") .topics) "env" (include "common.streamsEnv" .root) "resources" $streams.resources) | nindent 6 }}
 {{- end }}
+{{- end }}
+
+{{/* What a command past Dapr is told of JetStream. */}}
+{{- define "common.natsEnv" -}}
+{{- $broker := .Values.broker -}}
+{{ include "common.secretEnv" (dict "name" "NATS_URL" "secret" ($broker.jetstream.streams.existingSecret | default $broker.existingSecret) "key" $broker.keys.url) }}
+{{- end }}
+
+{{- define "common.streamsEnv" -}}
+{{- $streams := .Values.broker.jetstream.streams -}}
+{{ include "common.natsEnv" . }}
+- { name: STREAM_REPLICAS, value: {{ $streams.replicas | quote }} }
+- { name: STREAM_MAX_MIB, value: {{ $streams.maxMiB | quote }} }
+- { name: STREAM_MAX_AGE_HOURS, value: {{ $streams.maxAgeHours | quote }} }
+{{- end }}
+
+{{/* Metadata that sidecars reach JetStream with, and a command past Dapr would not: it knows what NATS_URL says. */}}
+{{- define "common.jetstreamBeyondUrl" -}}
+{{- range $name, $_ := merge dict .Values.broker.extraMetadata .Values.broker.extraSecretMetadata -}}
+{{- if has (lower $name) (list "domain" "apiprefix" "jwt" "seedkey" "token" "tls_client_cert" "tls_client_key") }}{{ $name }} {{ end -}}
+{{- end -}}
 {{- end }}

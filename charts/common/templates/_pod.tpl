@@ -1,10 +1,5 @@
-{{/* Pods need nothing of the host and nothing of the API server: Pod Security Standard "restricted". */}}
+{{/* Pods need nothing of the host: Pod Security Standard "restricted". */}}
 {{- define "common.podSecurity" -}}
-automountServiceAccountToken: false
-{{ include "common.podSecurityContext" . }}
-{{- end }}
-
-{{- define "common.podSecurityContext" -}}
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532
@@ -16,6 +11,46 @@ imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- with .Values.extraVolumes }}
 volumes: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* Where pods run. Takes: a group of values. */}}
+{{- define "common.scheduling" -}}
+{{- range $key := list "priorityClassName" "nodeSelector" "tolerations" "affinity" }}
+{{- with get $ $key }}
+{{ $key }}: {{ kindIs "string" . | ternary . (toYaml . | nindent 2) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "common.jobAnnotations" -}}
+# It would not end beside a sidecar.
+dapr.io/enabled: "false"
+{{- with .Values.jobs.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/*
+The pod of what runs now and then beside an app. Takes: root, name, args (the program), env (YAML), resources, serviceAccount (of whoever asks
+the API server).
+*/}}
+{{- define "common.jobPod" -}}
+restartPolicy: Never
+{{- with .serviceAccount }}
+serviceAccountName: {{ . }}
+{{- end }}
+automountServiceAccountToken: {{ hasKey . "serviceAccount" }}
+{{ include "common.podSecurity" .root }}
+{{- include "common.scheduling" .root.Values.jobs }}
+containers:
+  - name: {{ .name }}
+    {{- include "common.container" . | nindent 4 }}
+    args: {{ toJson .args }}
+    env:
+      {{- .env | nindent 6 }}
+      {{- with .root.Values.jobs.extraEnv }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
 {{- end }}
 
 {{- define "common.containerSecurity" -}}

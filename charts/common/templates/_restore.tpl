@@ -3,11 +3,9 @@ For `kubectl create job --from=cronjob/…` alone, once the database was restore
 has lost. Takes: root, app, program.
 */}}
 {{- define "common.restore" -}}
-{{- $broker := .root.Values.broker -}}
-{{- $secrets := .root.Values.secrets -}}
 {{- $name := printf "%s-restore" .app -}}
 {{- $labels := include "common.labels" (dict "root" .root "app" $name) -}}
-{{- if eq $broker.kind "jetstream" }}
+{{- if and (eq .root.Values.broker.kind "jetstream") (not (include "common.jetstreamBeyondUrl" .root)) }}
 apiVersion: batch/v1
 kind: CronJob
 metadata:
@@ -25,17 +23,14 @@ spec:
       template:
         metadata:
           labels: {{ $labels | nindent 12 }}
-          annotations: { dapr.io/enabled: "false" }
-        spec:
-          restartPolicy: Never
-          {{- include "common.podSecurity" .root | nindent 10 }}
-          containers:
-            - name: restore
-              {{- include "common.container" (dict "root" .root "resources" .root.Values.restore.resources) | nindent 14 }}
-              args: [{{ .program }}]
-              env:
-                {{- include "common.databaseEnv" (dict "root" .root "role" "app") | nindent 16 }}
-                {{- include "common.secretEnv" (dict "name" "MASTER_KEY" "secret" $secrets.existingSecret "key" $secrets.keys.masterKey) | nindent 16 }}
-                {{- include "common.secretEnv" (dict "name" "NATS_URL" "secret" ($broker.jetstream.streams.existingSecret | default $broker.existingSecret) "key" $broker.keys.url) | nindent 16 }}
+          annotations: {{ include "common.jobAnnotations" .root | nindent 12 }}
+        spec: {{ include "common.jobPod" (dict "root" .root "name" "restore" "args" (list .program) "env" (include "common.restoreEnv" .root) "resources" .root.Values.restore.resources) | nindent 10 }}
 {{- end }}
+{{- end }}
+
+{{- define "common.restoreEnv" -}}
+{{- $secrets := .Values.secrets -}}
+{{ include "common.databaseEnv" (dict "root" . "role" "app") }}
+{{ include "common.secretEnv" (dict "name" "MASTER_KEY" "secret" $secrets.existingSecret "key" $secrets.keys.masterKey) }}
+{{ include "common.natsEnv" . }}
 {{- end }}

@@ -1,0 +1,160 @@
+import { charts } from '../../docs/charts.ts';
+import { helmPrograms, render } from '../support/helm.ts';
+import { ofKind, podsOf } from './manifests.ts';
+
+let helm: string;
+beforeAll(async () => {
+  [helm] = (await helmPrograms()) as [string];
+});
+
+const renderAll = async (values = '') => (await Promise.all(charts.map((chart) => render(helm, chart, values)))).flat();
+
+test('every pod may do as little as can be, and every container says what it needs', async () => {
+  const manifests = await renderAll();
+  const templates = podsOf(manifests);
+  expect(templates.length).toBeGreaterThan(12);
+  for (const { spec } of templates) {
+    expect(spec).toMatchObject({
+      // The doctor asks the API server, and nobody else does.
+      automountServiceAccountToken: /-doctor$/.test(spec.serviceAccountName),
+      securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+    });
+    for (const container of spec.containers) {
+      expect(container.securityContext).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
+      expect(container.resources).toMatchObject({
+        requests: { cpu: expect.anything() },
+        limits: { memory: expect.anything() },
+      });
+    }
+  }
+});
+
+test('what a pod may take to end is what its processes are given', async () => {
+  const given = async (chart: string, values: string) =>
+    ofKind(await render(helm, chart, values), 'Deployment').map(({ spec }) =>
+      spec.template.spec.containers.map(({ env }: { env: { name: string; value?: string }[] }) =>
+        Object.fromEntries(env.map(({ name, value }) => [name, value])),
+      ),
+    );
+  const longer = 'shutdown: { endpointsSeconds: 8, lingerSeconds: 9, drainSeconds: 33, gracePeriodSeconds: 60 }';
+  for (const chart of charts)
+    for (const [app, relay] of await given(chart, longer)) {
+      expect(app).toMatchObject({ PART_SECONDS: '8', LINGER_SECONDS: '9', DRAIN_SECONDS: '33' });
+      if (chart !== 'workers') expect(relay).toMatchObject({ DRAIN_SECONDS: '33' });
+    }
+});
+
+test('volumes of one’s own are in every pod and every container', async () => {
+  for (const chart of charts) {
+    const volumes = [{ name: 'ca', secret: { secretName: 'postgres-ca' } }];
+    const volumeMounts = [{ name: 'ca', mountPath: '/etc/postgres-ca', readOnly: true }];
+    for (const { spec } of podsOf(await render(helm, chart))) {
+      expect(spec).not.toHaveProperty('volumes');
+      for (const container of spec.containers) expect(container).not.toHaveProperty('volumeMounts');
+    }
+    const given = JSON.stringify({ extraVolumes: volumes, extraVolumeMounts: volumeMounts });
+    for (const { spec } of podsOf(await render(helm, chart, given))) {
+      expect(spec.volumes).toEqual(volumes);
+      for (const container of spec.containers) expect(container.volumeMounts).toEqual(volumeMounts);
+    }
+  }
+});
+
+test('what runs now and then is where it is told to be, with what it is told', async () => {
+  const jobs = {
+    extraEnv: [{ name: 'NODE_EXTRA_CA_CERTS', value: '/etc/ca/ca.crt' }],
+    podAnnotations: { 'example.com/note': 'here' },
+    nodeSelector: { disk: 'fast' },
+    tolerations: [{ key: 'dedicated', operator: 'Exists' }],
+    affinity: { podAntiAffinity: {} },
+    priorityClassName: 'low',
+  };
+  const { extraEnv, podAnnotations, ...scheduling } = jobs;
+  for (const chart of ['member', 'family-account']) {
+    const manifests = await render(helm, chart, JSON.stringify({ jobs }));
+    const pods = podsOf(manifests.filter(({ kind }) => kind !== 'Deployment'));
+    expect(pods.map(({ spec }) => spec.containers[0].name).sort()).toEqual([
+      'canary',
+      'doctor',
+      'housekeeping',
+      'migrations',
+      'restore',
+      'streams',
+    ]);
+    for (const { metadata, spec } of pods) {
+      expect(metadata.annotations).toMatchObject({ ...podAnnotations, 'dapr.io/enabled': 'false' });
+      expect(spec).toMatchObject(scheduling);
+      expect(spec.containers[0].env).toEqual(expect.arrayContaining(extraEnv));
+    }
+    for (const { spec } of ofKind(manifests, 'Deployment').map((it) => it.spec.template)) {
+      expect(spec).not.toHaveProperty('nodeSelector');
+      for (const { env } of spec.containers) expect(env).not.toContainEqual(extraEnv[0]);
+    }
+  }
+});
+
+test('commands that cannot reach JetStream as sidecars do are not there', async () => {
+  for (const chart of ['member', 'family-account']) {
+    const names = async (values: string) =>
+      [
+        ...ofKind(await render(helm, chart, values), 'CronJob'),
+        ...ofKind(await render(helm, chart, values), 'Job'),
+      ].map(({ metadata }) => metadata.name);
+    const streams = 'jetstream: { streams: { create: false } }';
+    expect(await names(`broker: { ${streams} }`)).toContain(`${chart}-restore`);
+    const beyond = await names(`broker: { ${streams}, extraMetadata: { domain: hub } }`);
+    expect(beyond).not.toContain(`${chart}-restore`);
+    expect(beyond).not.toContain(`${chart}-streams`);
+  }
+});
+
+test('a canary that stops is named before its pod is killed', async () => {
+  for (const [chart, hops, systems] of [
+    ['member', 7, 1],
+    ['family-account', 15, 2],
+  ] as const)
+    for (const timeout of [1, 30, 600]) {
+      const [pod] = ofKind(await render(helm, chart, `canary: { timeoutSeconds: ${timeout} }`), 'Pod');
+      expect(pod!.spec.activeDeadlineSeconds).toBeGreaterThan((hops + systems) * timeout);
+    }
+});
+
+test('the doctor may look, and nothing else; at what is the cluster’s only where it is told so', async () => {
+  for (const chart of ['member', 'family-account']) {
+    const manifests = await render(helm, chart);
+    const roles = ofKind(manifests, 'Role') as unknown as { rules: { verbs: string[]; resources: string[] }[] }[];
+    expect(roles.flatMap(({ rules }) => rules).map(({ verbs }) => verbs)).toEqual([['list'], ['list'], ['list']]);
+    expect(roles.flatMap(({ rules }) => rules.flatMap(({ resources }) => resources)).sort()).toEqual([
+      'components',
+      'deployments',
+      'pods',
+      'resiliencies',
+      'subscriptions',
+    ]);
+    expect(ofKind(manifests, 'ClusterRole')).toEqual([]);
+    const more = await render(helm, chart, 'doctor: { readDefinitions: true }');
+    expect(ofKind(more, 'ClusterRole')).toMatchObject([
+      { rules: [{ verbs: ['get'], resourceNames: expect.any(Array) }] },
+    ]);
+    const none = await render(helm, chart, 'doctor: { enabled: false }');
+    for (const kind of ['Role', 'RoleBinding', 'ClusterRole']) expect(ofKind(none, kind)).toEqual([]);
+    expect(ofKind(manifests, 'CronJob').find(({ metadata }) => metadata.name.endsWith('-doctor'))!.spec.suspend).toBe(
+      true,
+    );
+  }
+});
+
+test('no credential is a value: all come from Secrets that exist', async () => {
+  const manifests = await renderAll();
+  expect(ofKind(manifests, 'Secret')).toEqual([]);
+  const variables = ofKind(manifests, 'Deployment').flatMap(({ spec }) =>
+    spec.template.spec.containers.flatMap(({ env }: { env: { name: string; value?: string }[] }) => env),
+  );
+  const secrets = variables.filter(({ name }) => /TOKEN|SECRET|KEY|DATABASE_URL/.test(name));
+  expect(secrets.length).toBeGreaterThan(20);
+  expect(secrets.filter(({ value }) => value !== undefined)).toEqual([]);
+});
