@@ -75,9 +75,22 @@ export function integer({ min, max }: { min: number; max: number }): z.ZodType<n
 
 /** An absolute URL with one of these schemes, such as `https`. */
 export function url(...schemes: string[]): z.ZodType<string, string> {
-  const message = `not a URL that begins with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}`;
-  return z.string().refine((value) => schemes.includes(URL.parse(value)?.protocol.slice(0, -1) ?? ''), message);
+  return z.string().refine((value) => isUrl(value, schemes), `not a URL that begins with ${wordsOf(schemes)}`);
 }
+
+/** Several of them, separated by commas. */
+export function urls(...schemes: string[]): z.ZodType<string, string> {
+  return z
+    .string()
+    .refine(
+      (value) => value.split(',').every((each) => isUrl(each, schemes)),
+      `not URLs that each begin with ${wordsOf(schemes)}, separated by commas`,
+    );
+}
+
+const isUrl = (value: string, schemes: readonly string[]): boolean =>
+  schemes.includes(URL.parse(value)?.protocol.slice(0, -1) ?? '');
+const wordsOf = (schemes: readonly string[]): string => schemes.map((scheme) => `${scheme}://`).join(' or ');
 
 /** `true` or `false`. */
 export const flag: z.ZodType<boolean, string> = z.enum(['true', 'false']).transform((value) => value === 'true');
@@ -175,8 +188,8 @@ export const common = {
   },
   OPERATOR_TOKEN: { schema: token, doc: 'bearer credential of operators', secret: true },
   NATS_URL: {
-    schema: url('nats', 'tls'),
-    doc: 'NATS, as `nats://token@host:port` or `nats://user:password@host:port`, by a user who may manage streams',
+    schema: urls('nats', 'tls'),
+    doc: 'NATS, as `nats://token@host:port` or `nats://user:password@host:port`, by a user who may manage streams; several servers separated by commas',
     secret: true,
   },
 } as const satisfies Settings;

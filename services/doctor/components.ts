@@ -59,9 +59,12 @@ function triesForEver(resiliencies: readonly Resiliency[], component: string, ap
   );
 }
 
-/** An exponential policy ends after 15 minutes, whatever the retries: nothing in a Resiliency reaches `MaxElapsedTime` of dapr/kit's retry.Config. */
+/**
+ * As dapr/kit's retry.Config has it: retries have no end unless told, and an exponential policy ends after 15 minutes, however many there may be
+ * (`MaxElapsedTime`, which nothing in a Resiliency reaches).
+ */
 const hasNoEnd = ({ policy, maxRetries }: Resiliency['spec']['policies']['retries'][string]): boolean =>
-  maxRetries === -1 && policy?.toLowerCase() !== 'exponential';
+  (maxRetries ?? -1) < 0 && policy?.toLowerCase() !== 'exponential';
 
 /** Whether a component lets an app hear a topic. https://docs.dapr.io/developing-applications/building-blocks/pubsub/pubsub-scopes/ */
 export function mayHear(component: Component, app: string, topic: string): boolean {

@@ -19,6 +19,11 @@ const unlimited =
   (why: string): Rule =>
   (value) =>
     isPositive(value) ? `is set: ${why}` : undefined;
+/** Left at its default it is well. */
+const never =
+  (bad: readonly string[], why: string): Rule =>
+  (value) =>
+    value !== undefined && bad.includes(value.toLowerCase()) ? `is ${shown(value)}: ${why}` : undefined;
 const holds =
   (part: string, why: string): Rule =>
   (value) =>
@@ -36,6 +41,9 @@ const milliseconds =
       ? undefined
       : `is ${shown(value)} and has to be a whole number of milliseconds, without a unit: ${why}`;
 
+const YES = ['true', 't', '1', 'y', 'yes', 'on'];
+const NO = ['false', 'f', '0', 'n', 'no', 'off'];
+
 /**
  * By type of component and name of its metadata: what loses events, or stops them, when it is left at its default or set to something else.
  * Each of these was seen to happen, or is in the source of Dapr 1.18 (docs/decisions/0019).
@@ -50,6 +58,8 @@ const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     deliverPolicy: must('all', 'what was published before the app came would never be delivered'),
     concurrencyMode: must('single', '"parallel" acknowledges before the handler has finished'),
     maxDeliver: unlimited('after so many deliveries the broker gives an event up'),
+    ackPolicy: never(['all', 'none'], 'events would count as heard that no app has answered for'),
+    memoryStorage: never(YES, 'what each app has heard would be forgotten with a restart of the broker'),
   },
   'pubsub.rabbitmq': {
     consumerID: holds('{appID}', 'a queue of several apps gives each event to one of them only'),
@@ -60,6 +70,10 @@ const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     autoAck: must('false', 'a delivery would be done before it is handled'),
     requeueInFailure: must('true', 'what a handler refuses would be thrown away'),
     prefetchCount: positive('all that waits would be delivered at once'),
+    enableDeadLetter: never(YES, 'what an app cannot handle yet would leave its queue for good'),
+    maxLen: unlimited('a queue would drop what a slow app has not read'),
+    maxLenBytes: unlimited('a queue would drop what a slow app has not read'),
+    ttlInSeconds: unlimited('a queue would drop what a slow app has not read'),
   },
   'pubsub.redis': {
     consumerID: holds('{appID}', 'a group of several apps gives each event to one of them only'),
@@ -72,6 +86,7 @@ const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
   'pubsub.kafka': {
     consumerGroup: holds('{appID}', 'a group of several apps gives each event to one of them only'),
     initialOffset: must('oldest', 'what was published before the app came would never be delivered'),
+    consumeRetryEnabled: never(NO, 'what an app cannot handle yet would be passed over'),
   },
 };
 
@@ -83,8 +98,8 @@ export function badSettings(component: Component): string[] {
   });
 }
 
-/** Of several of one name the last counts, as daprd has it. */
+/** Of several of one name the last counts, in whatever letters it is written, as daprd has it. */
 export function valueIn({ spec }: Component, key: string): string | undefined {
-  const value = spec.metadata.findLast(({ name }) => name === key)?.value;
+  const value = spec.metadata.findLast(({ name }) => name.toLowerCase() === key.toLowerCase())?.value;
   return value === undefined || value === null ? undefined : String(value);
 }

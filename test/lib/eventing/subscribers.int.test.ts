@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { findSubscribers, SidecarReports } from '#eventing/subscribers';
+import { freePort } from '../../../local/ports.ts';
 import { eventually } from '../../support/eventually.ts';
 import { type Lab, openLab } from './lab.ts';
 
@@ -30,7 +31,7 @@ const METADATA = {
 };
 
 /** Stands in for daprd where it says what it has loaded; with status `none` it hangs up instead of answering. */
-async function daprd(said: () => object = () => METADATA, status: number | 'none' = 200) {
+async function daprd(said: () => object = () => METADATA, status: number | 'none' = 200, at = 0) {
   let asked = 0;
   const server = createServer(({ url, headers }, response) => {
     asked += 1;
@@ -38,7 +39,7 @@ async function daprd(said: () => object = () => METADATA, status: number | 'none
     if (headers['dapr-api-token'] !== 'token') return response.writeHead(401).end('invalid api token');
     if (url !== '/v1.0/metadata') return response.writeHead(404).end();
     return response.writeHead(status).end(JSON.stringify(said()));
-  }).listen(0, '127.0.0.1');
+  }).listen(at, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
   const { port } = server.address() as AddressInfo;
   return {
@@ -99,6 +100,14 @@ test.each([
   await using _reports = reports(sidecar.port, token).start();
   await eventually(() => sidecar.asked() > 1);
   expect(await subscribers()).toEqual([]);
+});
+
+test('a sidecar that is not there yet is asked until it is', async () => {
+  const port = await freePort();
+  await using _ = reports(port).start();
+  expect(await subscribers()).toEqual([]);
+  await using _sidecar = await daprd(() => METADATA, 200, port);
+  await eventually(async () => expect(await subscribers()).toMatchObject([{ appId: 'porch', sidecars: [{}] }]));
 });
 
 test('the report of a pod that was killed is forgotten after a while', async () => {

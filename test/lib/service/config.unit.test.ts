@@ -40,6 +40,14 @@ test('a master key may come with the one that it follows', () => {
   expect(errorOf({ ...good, MASTER_KEY: `${good.MASTER_KEY},` })).toContain('MASTER_KEY is wrong');
 });
 
+test('NATS may be several servers, as sidecars take them', () => {
+  const read = (NATS_URL: string) => readConfig({ NATS_URL: common.NATS_URL }, { NATS_URL }).NATS_URL;
+  const two = 'nats://token@a:4222,tls://token@b:4222';
+  expect(read(two)).toBe(two);
+  for (const wrong of ['nats://a:4222,', 'nats://a:4222,b:4222', 'nats://a:4222,https://b'])
+    expect(() => read(wrong)).toThrow('NATS_URL is wrong (not URLs that each begin with nats:// or tls://');
+});
+
 test('every bad variable is reported at once, each with what it is for', () => {
   const message = errorOf({ PORT: '80x', COLOUR: 'blue', MASTER_KEY: good.MASTER_KEY });
   expect(message).toMatch(/^4 settings are missing or wrong/);

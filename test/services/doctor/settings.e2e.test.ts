@@ -1,4 +1,20 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from '../../support/stack.ts';
 import { LISTENER, look, named, set, well, wellWith } from './world.ts';
+
+/** What the charts refuse to set. */
+const REFUSED: [kind: string, key: string, value: string][] = [
+  ['jetstream', 'maxDeliver', '5'],
+  ['jetstream', 'ackPolicy', 'none'],
+  ['jetstream', 'memoryStorage', 'true'],
+  ['redis', 'maxLenApprox', '1000'],
+  ['rabbitmq', 'enableDeadLetter', 'true'],
+  ['rabbitmq', 'maxLen', '1000'],
+  ['rabbitmq', 'maxLenBytes', '1000'],
+  ['rabbitmq', 'ttlInSeconds', '60'],
+  ['kafka', 'consumeRetryEnabled', 'false'],
+];
 
 describe('found: what loses events with the settings of', () => {
   test.each([
@@ -10,7 +26,7 @@ describe('found: what loses events with the settings of', () => {
     ['jetstream', 'durableName', '{appID}'],
     ['jetstream', 'deliverPolicy', 'new'],
     ['jetstream', 'concurrencyMode', 'parallel'],
-    ['jetstream', 'maxDeliver', '5'],
+    ...REFUSED,
     ['rabbitmq', 'consumerID', 'ours'],
     ['rabbitmq', 'publisherConfirm', undefined],
     ['rabbitmq', 'deliveryMode', '1'],
@@ -25,7 +41,6 @@ describe('found: what loses events with the settings of', () => {
     ['redis', 'processingTimeout', '0s'],
     ['redis', 'redeliverInterval', '0'],
     ['redis', 'redeliverInterval', '5s'],
-    ['redis', 'maxLenApprox', '1000'],
     ['kafka', 'consumerGroup', 'ours'],
     ['kafka', 'initialOffset', undefined],
   ])('%s: %s %s', async (kind, key, value) => {
@@ -46,6 +61,19 @@ describe('found: what loses events with the settings of', () => {
     ]);
   });
 
+  test('jetstream: whatever its letters', async () => {
+    const world = well();
+    named(world.components, LISTENER).spec.metadata.push({ name: 'MAXDELIVER', value: '5' });
+    expect((await look(world)).findings).toMatchObject([{ what: expect.stringMatching(/^maxDeliver is set/) }]);
+  });
+
+  test('all that the charts refuse', () => {
+    const template = readFileSync(join(root, 'charts/common/templates/_broker.tpl'), 'utf8');
+    const losing = /\$losing := get \(dict(.*?)\) \.broker\.kind/s.exec(template)![1]!;
+    const names = [...losing.matchAll(/"([a-z]+)" "[a-z]/g)].map(([, name]) => name!);
+    expect(names.sort()).toEqual(REFUSED.map(([, key]) => key.toLowerCase()).sort());
+  });
+
   test('jetstream: the last, when one is there twice', async () => {
     const world = well();
     named(world.components, LISTENER).spec.metadata.push({ name: 'ackWait', value: '0' });
@@ -59,6 +87,9 @@ test.each([
   ['jetstream', 'maxDeliver', '0'],
   ['jetstream', 'maxDeliver', '-1'],
   ['jetstream', 'ackWait', '15'],
+  ['jetstream', 'ackPolicy', 'explicit'],
+  ['jetstream', 'memoryStorage', 'false'],
+  ['kafka', 'consumeRetryEnabled', 'true'],
   ['redis', 'maxLenApprox', '0'],
   ['redis', 'processingTimeout', '15s'],
   ['redis', 'redeliverInterval', undefined],

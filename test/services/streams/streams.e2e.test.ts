@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { promisify } from 'node:util';
 import { AckPolicy, DiscardPolicy, type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, type NatsConnection, nanos } from '@nats-io/transport-node';
 import { brokerArguments } from '../../../local/broker.ts';
@@ -8,6 +9,7 @@ import { ensureStreams } from '../../../services/streams/streams.ts';
 import { temporaryFolder } from '../../local/folder.ts';
 import { eventually } from '../../support/eventually.ts';
 import { programPath } from '../../support/helm.ts';
+import { root } from '../../support/stack.ts';
 
 const [MIB, HOUR_MS] = [1024 ** 2, 3_600_000];
 const limits = { replicas: 1, maxBytes: 4 * MIB, maxAgeHours: 48 };
@@ -125,4 +127,14 @@ test('messages that a consumer has not seen are not made too old', async () => {
   expect(await ensureStreams(url, ['slow'], { ...limits, maxAgeHours: 1 })).toMatchObject([
     { changed: { max_age: { from: '48.00 h', to: '1.00 h' } }, left: {} },
   ]);
+});
+
+test('the command finds the one of several servers that is there', async () => {
+  const env = { PATH: process.env.PATH, NATS_URL: `nats://a-token@127.0.0.1:1,${url}` };
+  const { stdout } = await promisify(execFile)(process.execPath, ['services/streams/main.ts', 'by-command'], {
+    cwd: root,
+    env,
+  });
+  expect(stdout).toContain('"msg":"created"');
+  expect(await configOf('by-command')).toMatchObject({ subjects: ['by-command'] });
 });
