@@ -75,6 +75,7 @@ dapr: { tracing: { samplingRate: "1", otel: { endpointAddress: "otel:4317" }, zi
   expect(await egress('workers')).toEqual(all.toSorted());
   expect(await egress('member', '\nidentityProviderUrl: https://identity.example.com')).toEqual([...all, '443'].sort());
   expect(await egress('member', '\nidentityProviderUrl: http://identity:8090/v2')).toEqual([...all, '8090'].sort());
+  expect(await egress('member', '\nidentityProviderUrl: https://identity:8443?v=2')).toEqual([...all, '8443'].sort());
   expect(await egress('family-account')).toEqual([...all, '50002 a-namespace'].sort());
   expect(await egress('family-account', '\nmemberAppId: member.members')).toEqual([...all, '50002 members'].sort());
 });
@@ -129,6 +130,12 @@ test('nothing is opened as a whole: each rule names ports or places, and each po
         expect((ports ?? []).length + (from ?? to ?? []).length).toBeGreaterThan(0);
         for (const { port } of ports ?? []) expect(port).toEqual(expect.any(Number));
       }
+});
+
+test('the API server is where it is said to be', async () => {
+  const values = 'networkPolicy: { enabled: true, apiServerTo: [{ ipBlock: { cidr: 10.96.0.1/32 } }] }';
+  const doctor = named(ofKind(await render(helm, 'member', values), 'NetworkPolicy'), 'member-doctor');
+  expect(opened(doctor.spec.egress)).toEqual(['8080 member', '443 10.96.0.1/32', '6443 10.96.0.1/32']);
 });
 
 test('where is narrowed by egressTo, for all that is outside', async () => {

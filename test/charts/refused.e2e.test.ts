@@ -65,7 +65,77 @@ test.each([
   ['workers', 'broker: { extraSecretMetadata: { tls_client_cert: tls.crt } }', 'takes the name of a file there'],
   ['member', 'broker: { extraMetadata: { domain: hub } }', 'not with domain: create the streams yourself'],
   ['family-account', 'broker: { extraSecretMetadata: { jwt: j, seedKey: s } }', 'not with jwt, seedKey: create'],
+  // What is taken away without a word by a key with nothing under it.
+  ['workers', 'workers: { publish-recorder: null }', 'publish-recorder'],
+  ['workers', 'workers: null', 'workers'],
+  ['workers', 'defaults: { replicas: null }', 'replicas'],
+  ['workers', 'workers: { publish-recorder: { nodeSelector: { pool: null } } }', 'nodeSelector/pool'],
+  ['member', 'api: { replicas: null }', 'replicas'],
+  ['member', 'networkPolicy: { enabled: true, apiServerPorts: null }', 'apiServerPorts'],
+  ['member', 'networkPolicy: { enabled: true, egressPorts: null }', 'egressPorts'],
+  ['workers', 'broker: { jetstream: { maxAckPending: null } }', 'maxAckPending'],
+  ['family-account', 'broker: { extraMetadata: null }', 'extraMetadata'],
+  ['member', 'jobs: null', 'jobs'],
+  // What would be there twice, or in the place of what the chart sets.
+  ['member', 'api: { extraEnv: [{ name: LOG_LEVEL, value: debug }] }', 'extraEnv of member sets LOG_LEVEL'],
+  ['member', 'relay: { extraEnv: [{ name: DRAIN_SECONDS, value: "1" }] }', 'relay.extraEnv sets DRAIN_SECONDS'],
+  ['member', 'jobs: { extraEnv: [{ name: DATABASE_URL, value: x }] }', 'jobs.extraEnv sets DATABASE_URL'],
+  [
+    'workers',
+    'defaults: { extraEnv: [{ name: A, value: x }, { name: A, value: y }] }',
+    'sets A, which it sets already',
+  ],
+  ['member', 'jobs: { podAnnotations: { dapr.io/enabled: "true" } }', 'jobs.podAnnotations sets dapr.io/enabled'],
+  ['member', 'api: { podAnnotations: { dapr.io/config: own } }', 'podAnnotations of member sets dapr.io/config'],
+  ['workers', 'defaults: { podLabels: { app.kubernetes.io/name: x } }', 'sets app.kubernetes.io/name'],
+  ['workers', 'commonLabels: { app.kubernetes.io/part-of: x }', 'commonLabels sets app.kubernetes.io/part-of'],
+  ['workers', 'commonLabels: { a: b }\ndefaults: { podLabels: { a: c } }', 'sets a, which the chart sets already'],
+  [
+    'workers',
+    'commonLabels: { a: b }\nserviceMonitor: { enabled: true, labels: { a: c } }',
+    'serviceMonitor.labels sets a',
+  ],
+  ['workers', 'broker: { extraMetadata: { streamName: EVENTS } }', "the stream of a topic has the topic's name"],
+  ['workers', 'broker: { extraMetadata: { startTime: "1750000000" } }', 'would never be heard'],
+  ['workers', 'broker: { extraMetadata: { heartbeat: 10s } }', 'hears nothing from a consumer that is there'],
+  // What the API server would refuse in the middle of an install, or nobody could read.
+  ['member', 'jobs: { podAnnotations: { sidecar.istio.io/inject: false } }', 'sidecar.istio.io'],
+  ['member', 'commonLabels: { cost-centre: 7 }', 'cost-centre'],
+  ['member', 'image: { digest: abc }', 'digest'],
+  ['member', 'image: { tag: "a/b c" }', 'tag'],
+  ['member', 'database: { existingSecret: "" }', 'existingSecret'],
+  ['member', 'ingress: { enabled: true, hosts: [{ host: a.example.com, paths: [{ path: v1 }] }] }', 'path'],
+  ['member', 'dapr: { tracing: { samplingRate: 1 } }', 'samplingRate'],
+  ['member', 'api: { podDisruptionBudget: { maxUnavailable: "0%" } }', 'maxUnavailable'],
+  ['member', 'api: { podDisruptionBudget: { maxUnavailable: 0 } }', 'maxUnavailable'],
+  ['member', 'broker: { address: "nats:99999" }', 'address'],
+  ['member', 'broker: { address: "nats:04222" }', 'address'],
+  ['member', 'broker: { extraMetadata: { "a-b": x } }', "'a-b'"],
+  [
+    'member',
+    'api: { autoscaling: { enabled: true }, resources: { requests: { cpu: null } } }',
+    'asked for, and it asks for none',
+  ],
+  ['member', 'api: { autoscaling: { enabled: true } }\nrelay: { resources: { requests: { cpu: null } } }', 'its relay'],
+  [
+    'workers',
+    'defaults: { autoscaling: { enabled: true } }\ndapr: { resources: { requests: { cpu: null } } }',
+    'its sidecar',
+  ],
 ])('refused, with a sentence: %s with %s', async (chart, values, sentence) => {
   await expect(render(helm, chart, values)).rejects.toThrow(sentence);
   await expect(render(oldHelm, chart, values)).rejects.toThrow(sentence);
+});
+
+test.each([
+  ['member', 'broker: { address: "[2001:DB8::1]:4222,nats:65535" }'],
+  ['member', 'api: { podDisruptionBudget: { maxUnavailable: 50% } }'],
+  ['member', 'api: { podDisruptionBudget: { maxUnavailable: 100% } }'],
+  ['member', 'api: { podAnnotations: { dapr.io/volume-mounts: "ca:/etc/ca" }, podLabels: { team: members } }'],
+  ['member', 'api: { resources: { limits: { memory: null } } }'],
+  ['workers', 'workers: { publish-recorder: {}, external-broadcaster: { replicas: 3 } }'],
+  ['workers', 'commonLabels: { team: members }\ndefaults: { podLabels: { tier: back } }'],
+  ['member', `image: { digest: sha256:${'0a'.repeat(32)} }`],
+])('taken: %s with %s', async (chart, values) => {
+  expect((await render(helm, chart, values)).length).toBeGreaterThan(8);
 });

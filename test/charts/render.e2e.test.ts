@@ -29,6 +29,21 @@ test.each(charts)('Helm 3 and Helm 4 make the same of the chart %s', async (char
   expect(await render(oldHelm, chart)).toEqual(manifests);
 });
 
+test('names that look like something else are names: a namespace may be called no, or 2026', async () => {
+  const member = await render(
+    helm,
+    'member',
+    'readers: [{ appId: "1", namespace: "no" }]\nnetworkPolicy: { enabled: true }',
+  );
+  const [{ spec }] = ofKind(member, 'Configuration') as [Manifest];
+  expect(spec.accessControl.policies).toMatchObject([{ appId: '1', namespace: 'no' }]);
+  const family = await render(helm, 'family-account', 'memberAppId: member.2026\nnetworkPolicy: { enabled: true }');
+  const places = (manifests: Manifest[]) =>
+    JSON.stringify(ofKind(manifests, 'NetworkPolicy')).match(/(?<="kubernetes.io\/metadata.name":)[^}]+/g);
+  expect(places(member)).toContain('"no"');
+  expect(places(family)).toContain('"2026"');
+});
+
 describe('A cluster has what a laptop has:', () => {
   test('components', async () => {
     const laptop = readdirSync(join(root, 'components/jetstream')).flatMap((file) => onLaptop(`jetstream/${file}`));

@@ -15,8 +15,9 @@ metadata:
     helm.sh/hook-delete-policy: before-hook-creation
     {{- include "common.jobAnnotations" .root | nindent 4 }}
 spec:
-  # Longer than the slowest canaries take: one that stops is named then, where a pod that is killed says nothing. A minute is for the image.
-  activeDeadlineSeconds: {{ add 60 (mul (add .hops (len .systems) (len .systems)) $canary.timeoutSeconds) }}
+  # Longer than the slowest canaries take: one that stops is named then, where a pod that is killed says nothing. Five minutes are for a node
+  # that has to be made first, and the image.
+  activeDeadlineSeconds: {{ add 300 (mul (add .hops (len .systems) (len .systems)) $canary.timeoutSeconds) }}
   {{- include "common.jobPod" (dict "root" .root "name" "canary" "args" (concat (list "services/canary/main.ts") .systems) "env" (include "common.canaryEnv" .) "resources" $canary.resources) | nindent 2 }}
 {{- end }}
 

@@ -32,21 +32,19 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "common.labels" . | nindent 8 }}
-        {{- with $workload.podLabels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- $labels := include "common.labels" . }}
+        {{- $labels | nindent 8 }}
+        {{- include "common.added" (dict "own" $labels "more" $workload.podLabels "value" (printf "podLabels of %s" .app)) | nindent 8 }}
       annotations:
-        {{- include "common.daprAnnotations" . | nindent 8 }}
+        {{- $annotations := include "common.daprAnnotations" . }}
+        {{- $annotations | nindent 8 }}
         # Sidecars read these at their start only.
         {{- $read := include (print $root.Template.BasePath "/dapr.yaml") $root }}
         {{- range .topics }}
         {{- $read = print $read (include "common.subscription" (dict "root" $root "app" $.app "topic" .)) }}
         {{- end }}
         checksum/dapr: {{ $read | sha256sum }}
-        {{- with $workload.podAnnotations }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "common.added" (dict "own" $annotations "more" $workload.podAnnotations "value" (printf "podAnnotations of %s" .app)) | nindent 8 }}
     spec:
       serviceAccountName: {{ .app }}
       automountServiceAccountToken: false
@@ -63,22 +61,7 @@ spec:
         - name: app
           {{- include "common.container" (dict "root" $root "resources" $workload.resources) | nindent 10 }}
           args: {{ toJson .args }}
-          env:
-            - { name: PORT, value: "8080" }
-            - { name: PART_SECONDS, value: {{ $shutdown.endpointsSeconds | quote }} }
-            - { name: LINGER_SECONDS, value: {{ $shutdown.lingerSeconds | quote }} }
-            - { name: DRAIN_SECONDS, value: {{ $shutdown.drainSeconds | quote }} }
-            {{- if $root.Values.dapr.nativeSidecar }}
-            # Kubernetes tells such a sidecar to end when the pod's other containers have, and callers would be led to it until then.
-            - { name: END_SIDECAR, value: "true" }
-            {{- end }}
-            {{- include "common.databaseEnv" (dict "root" $root "role" "app") | nindent 12 }}
-            {{- include "common.secretEnv" (dict "name" "APP_API_TOKEN" "secret" $root.Values.dapr.appTokenSecret "key" "token") | nindent 12 }}
-            {{- include "common.daprEnv" $root | nindent 12 }}
-            {{- .env | nindent 12 }}
-            {{- with $workload.extraEnv }}
-            {{- toYaml . | nindent 12 }}
-            {{- end }}
+          env: {{ include "common.env" (dict "own" (include "common.appEnv" .) "more" $workload.extraEnv "value" (printf "extraEnv of %s" .app)) | nindent 12 }}
           {{- with $workload.extraEnvFrom }}
           envFrom: {{ toYaml . | nindent 12 }}
           {{- end }}
@@ -89,20 +72,38 @@ spec:
         - name: relay
           {{- include "common.container" (dict "root" $root "resources" $root.Values.relay.resources) | nindent 10 }}
           args: [services/relay/main.ts]
-          env:
-            - { name: PORT, value: "8082" }
-            - { name: APP_ID, value: {{ .app }} }
-            - { name: DRAIN_SECONDS, value: {{ $shutdown.drainSeconds | quote }} }
-            - { name: RESEND_AFTER_SECONDS, value: {{ $root.Values.relay.resendAfterSeconds | quote }} }
-            {{- include "common.databaseEnv" (dict "root" $root "role" "relay") | nindent 12 }}
-            {{- include "common.daprEnv" $root | nindent 12 }}
-            {{- with $root.Values.relay.extraEnv }}
-            {{- toYaml . | nindent 12 }}
-            {{- end }}
+          env: {{ include "common.env" (dict "own" (include "common.relayEnv" .) "more" $root.Values.relay.extraEnv "value" "relay.extraEnv") | nindent 12 }}
           ports:
             - { name: relay, containerPort: 8082 }
           {{- include "common.probes" (dict "port" "relay" "probes" $root.Values.relay.probes) | nindent 10 }}
         {{- end }}
+{{- end }}
+
+{{/* Takes: root, env (the app's own, YAML). */}}
+{{- define "common.appEnv" -}}
+{{- $shutdown := .root.Values.shutdown -}}
+- { name: PORT, value: "8080" }
+- { name: PART_SECONDS, value: {{ $shutdown.endpointsSeconds | quote }} }
+- { name: LINGER_SECONDS, value: {{ $shutdown.lingerSeconds | quote }} }
+- { name: DRAIN_SECONDS, value: {{ $shutdown.drainSeconds | quote }} }
+{{- if .root.Values.dapr.nativeSidecar }}
+# Kubernetes tells such a sidecar to end when the pod's other containers have, and callers would be led to it until then.
+- { name: END_SIDECAR, value: "true" }
+{{- end }}
+{{ include "common.databaseEnv" (dict "root" .root "role" "app") }}
+{{ include "common.secretEnv" (dict "name" "APP_API_TOKEN" "secret" .root.Values.dapr.appTokenSecret "key" "token") }}
+{{ include "common.daprEnv" .root }}
+{{ .env }}
+{{- end }}
+
+{{/* Takes: root, app. */}}
+{{- define "common.relayEnv" -}}
+- { name: PORT, value: "8082" }
+- { name: APP_ID, value: {{ .app }} }
+- { name: DRAIN_SECONDS, value: {{ .root.Values.shutdown.drainSeconds | quote }} }
+- { name: RESEND_AFTER_SECONDS, value: {{ .root.Values.relay.resendAfterSeconds | quote }} }
+{{ include "common.databaseEnv" (dict "root" .root "role" "relay") }}
+{{ include "common.daprEnv" .root }}
 {{- end }}
 
 {{/* Combinations that would cost events, or never work, are refused with a sentence. Takes: root, app, workload, relay. */}}
@@ -145,6 +146,15 @@ spec:
 {{- with get $.workload $scaler -}}
 {{- if and .enabled (lt (int .maxReplicas) (int .minReplicas)) -}}
 {{- fail (printf "%s of %s goes up to maxReplicas %d, and minReplicas is %d" $scaler $.app (int .maxReplicas) (int .minReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if .workload.autoscaling.enabled -}}
+{{- $asking := list (list "it" .workload.resources) (list "its sidecar (dapr.resources)" $values.dapr.resources) -}}
+{{- if .relay }}{{ $asking = append $asking (list "its relay (relay.resources)" $values.relay.resources) }}{{ end -}}
+{{- range $asking -}}
+{{- if not (dig "requests" "cpu" "" (last .)) -}}
+{{- fail (printf "autoscaling of %s is enabled, by its use of the CPU that is asked for, and %s asks for none: set requests.cpu" $.app (first .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -30,7 +30,7 @@ metadata:
   name: {{ $name }}
   labels: {{ $labels | nindent 4 }}
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: {{ $name }} }
-subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ .root.Release.Namespace }} }]
+subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ .root.Release.Namespace | quote }} }]
 {{- if $doctor.readDefinitions }}
 {{- $clusterName := printf "%s-%s" .root.Release.Namespace $name }}
 ---
@@ -51,7 +51,7 @@ metadata:
   name: {{ $clusterName }}
   labels: {{ $labels | nindent 4 }}
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ $clusterName }} }
-subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ .root.Release.Namespace }} }]
+subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ .root.Release.Namespace | quote }} }]
 {{- end }}
 ---
 apiVersion: batch/v1
@@ -66,7 +66,8 @@ spec:
   jobTemplate:
     spec:
       backoffLimit: 0
-      activeDeadlineSeconds: 120
+      # Much of it for a node that has to be made first, and the image.
+      activeDeadlineSeconds: 600
       template:
         metadata:
           labels: {{ $labels | nindent 12 }}
@@ -76,6 +77,6 @@ spec:
 {{- end }}
 
 {{- define "common.doctorEnv" -}}
-- { name: NAMESPACE, value: {{ .root.Release.Namespace }} }
+- { name: NAMESPACE, value: {{ .root.Release.Namespace | quote }} }
 {{ include "common.apiEnv" . }}
 {{- end }}

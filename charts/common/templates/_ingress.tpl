@@ -15,7 +15,7 @@ metadata:
   {{- end }}
 spec:
   {{- with $ingress.className }}
-  ingressClassName: {{ . }}
+  ingressClassName: {{ . | quote }}
   {{- end }}
   {{- with $ingress.tls }}
   tls: {{ toYaml . | nindent 4 }}
@@ -26,7 +26,7 @@ spec:
       http:
         paths:
           {{- range .paths | default (list dict) }}
-          - path: {{ .path | default "/" }}
+          - path: {{ .path | default "/" | quote }}
             pathType: {{ .pathType | default "Prefix" }}
             backend: { service: { name: {{ $.app }}, port: { name: http } } }
           {{- end }}

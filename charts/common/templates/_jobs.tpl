@@ -77,7 +77,8 @@ metadata:
     helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
 spec:
   backoffLimit: 3
-  activeDeadlineSeconds: 120
+  # Much of it for a node that has to be made first, and the image.
+  activeDeadlineSeconds: 600
   template:
     metadata:
       labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-streams" .app)) | nindent 8 }}

@@ -23,8 +23,8 @@ metadata:
 spec:
   secretTargetRef:
     - parameter: connection
-      name: {{ .root.Values.database.existingSecret }}
-      key: {{ .root.Values.database.keys.readonly }}
+      name: {{ .root.Values.database.existingSecret | quote }}
+      key: {{ .root.Values.database.keys.readonly | quote }}
 {{ end -}}
 ---
 apiVersion: keda.sh/v1alpha1

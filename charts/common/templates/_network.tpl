@@ -79,7 +79,7 @@ metadata:
   {{- end }}
 spec:
   podSelector:
-    matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name }} }
+    matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name | quote }} }
     matchExpressions:
       - key: app.kubernetes.io/name
         operator: In
@@ -104,13 +104,16 @@ spec:
         {{- range $policy.apiServerPorts }}
         - { port: {{ . }} }
         {{- end }}
+      {{- with $policy.apiServerTo }}
+      to: {{ toYaml . | nindent 8 }}
+      {{- end }}
     {{- end }}
 {{- end }}
 
 {{/* Takes: a list of namespaces. */}}
 {{- define "common.inNamespaces" -}}
 {{- range uniq . }}
-- namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: {{ . }} } }
+- namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: {{ . | quote }} } }
 {{- end }}
 {{- end }}
 
@@ -148,6 +151,6 @@ spec:
 {{/* Takes: a list of `scheme://host:port/path`, of which only the host has to be there. */}}
 {{- define "common.urlPorts" -}}
 {{- range . }}
-- {{ regexReplaceAll "^\\w+://" . "" | regexFind "^[^/]*" | regexFind ":[0-9]+$" | trimPrefix ":" | default (hasPrefix "http://" . | ternary "80" "443") }}
+- {{ regexReplaceAll "^\\w+://" . "" | regexFind "^[^/?#]*" | regexFind ":[0-9]+$" | trimPrefix ":" | default (hasPrefix "http://" . | ternary "80" "443") }}
 {{- end }}
 {{- end }}

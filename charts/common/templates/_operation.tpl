@@ -62,16 +62,14 @@ metadata:
   name: {{ .app }}
   labels:
     {{- $labels | nindent 4 }}
-    {{- with .root.Values.serviceMonitor.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "common.added" (dict "own" $labels "more" .root.Values.serviceMonitor.labels "value" "serviceMonitor.labels") | nindent 4 }}
 spec:
   selector:
     matchLabels:
       {{- $selector | nindent 6 }}
       member-system/metrics: "true"
   endpoints:
-    - { port: dapr-metrics, interval: {{ .root.Values.serviceMonitor.interval }} }
+    - { port: dapr-metrics, interval: {{ .root.Values.serviceMonitor.interval | quote }} }
 {{- end }}
 {{- if .root.Values.networkPolicy.enabled }}
 ---

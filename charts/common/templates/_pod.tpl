@@ -23,11 +23,9 @@ volumes: {{ toYaml . | nindent 2 }}
 {{- end }}
 
 {{- define "common.jobAnnotations" -}}
-# It would not end beside a sidecar.
-dapr.io/enabled: "false"
-{{- with .Values.jobs.podAnnotations }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := "# It would not end beside a sidecar.\ndapr.io/enabled: \"false\"" -}}
+{{ $own }}
+{{- include "common.added" (dict "own" $own "more" .Values.jobs.podAnnotations "value" "jobs.podAnnotations") }}
 {{- end }}
 
 {{/*
@@ -46,11 +44,22 @@ containers:
   - name: {{ .name }}
     {{- include "common.container" . | nindent 4 }}
     args: {{ toJson .args }}
-    env:
-      {{- .env | nindent 6 }}
-      {{- with .root.Values.jobs.extraEnv }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
+    env: {{ include "common.env" (dict "own" .env "more" .root.Values.jobs.extraEnv "value" "jobs.extraEnv") | nindent 6 }}
+{{- end }}
+
+{{/* A container's variables, each once. Takes: own (YAML), more, value (where the others are from). */}}
+{{- define "common.env" -}}
+{{- $taken := dict -}}
+{{- range .own | fromYamlArray }}{{ $_ := set $taken .name "the chart" }}{{ end -}}
+{{- range .more -}}
+{{- $name := .name -}}
+{{- with get $taken $name }}{{ fail (printf "%s sets %s, which %s sets already" $.value $name .) }}{{ end -}}
+{{- $_ := set $taken .name "it" -}}
+{{- end -}}
+{{ .own | trim }}
+{{- with .more }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "common.containerSecurity" -}}
@@ -61,7 +70,7 @@ capabilities: { drop: [ALL] }
 
 {{/* What is the same for each container. Takes: root, resources. */}}
 {{- define "common.container" -}}
-image: {{ include "common.image" .root }}
+image: {{ include "common.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext: {{ include "common.containerSecurity" . | nindent 2 }}
 resources: {{ toYaml .resources | nindent 2 }}
@@ -81,8 +90,8 @@ dapr.io/enabled: "true"
 dapr.io/app-id: {{ .app }}
 dapr.io/app-port: "8080"
 dapr.io/config: {{ .root.Chart.Name }}
-dapr.io/api-token-secret: {{ $dapr.apiTokenSecret }}
-dapr.io/app-token-secret: {{ $dapr.appTokenSecret }}
+dapr.io/api-token-secret: {{ $dapr.apiTokenSecret | quote }}
+dapr.io/app-token-secret: {{ $dapr.appTokenSecret | quote }}
 dapr.io/env-from-secret: {{ include "common.brokerSecrets" .root | quote }}
 dapr.io/enable-app-health-check: "true"
 dapr.io/app-health-check-path: /healthz
@@ -100,7 +109,7 @@ dapr.io/log-as-json: "true"
 dapr.io/log-level: {{ $dapr.logLevel }}
 dapr.io/enable-native-sidecar: {{ $dapr.nativeSidecar | quote }}
 {{- with $dapr.image }}
-dapr.io/sidecar-image: {{ . }}
+dapr.io/sidecar-image: {{ . | quote }}
 {{- end }}
 {{- with $dapr.resources }}
 {{- with .requests }}
