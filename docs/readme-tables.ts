@@ -14,7 +14,7 @@ import {
 } from '../services/member/settings.ts';
 import { settings as relay } from '../services/relay/settings.ts';
 import { settings as rewrap } from '../services/rewrap/settings.ts';
-import { settings as streams } from '../services/streams/settings.ts';
+import { consumerSettings as consumers, settings as streams } from '../services/streams/settings.ts';
 
 // Routes are only listed here, never called: their neighbours are not needed.
 const nobody = new Proxy({}, { get: () => undefined }) as never;
@@ -38,6 +38,8 @@ function parts(): Record<string, string> {
     'each relay': relay,
     'the command that creates a database and its roles (`node services/databases/main.ts`)': databases,
     'the command that creates streams (`node services/streams/main.ts TOPIC...`)': streams,
+    'the command that gives consumers at JetStream other settings (`node services/streams/consumers.ts TOPIC=APP,APP...`)':
+      consumers,
     'the command that sends canaries (`node services/canary/main.ts SYSTEM...`)': canary,
     'the command that wraps all keys with the first master key (`node services/rewrap/main.ts`)': rewrap,
     'the command that puts a restored database right (`node services/member/restore.ts`, `node services/family-account/restore.ts`)':

@@ -74,17 +74,15 @@ test('what runs now and then is where it is told to be, with what it is told', a
     priorityClassName: 'low',
   };
   const { extraEnv, podAnnotations, ...scheduling } = jobs;
-  for (const chart of ['member', 'family-account']) {
+  const ofApi = ['canary', 'doctor', 'housekeeping', 'migrations', 'restore', 'streams'];
+  for (const [chart, names] of [
+    ['member', ofApi],
+    ['workers', ['consumers']],
+    ['family-account', ['consumers', ...ofApi]],
+  ] as const) {
     const manifests = await render(helm, chart, JSON.stringify({ jobs }));
     const pods = podsOf(manifests.filter(({ kind }) => kind !== 'Deployment'));
-    expect(pods.map(({ spec }) => spec.containers[0].name).sort()).toEqual([
-      'canary',
-      'doctor',
-      'housekeeping',
-      'migrations',
-      'restore',
-      'streams',
-    ]);
+    expect(pods.map(({ spec }) => spec.containers[0].name).sort()).toEqual([...names].sort());
     for (const { metadata, spec } of pods) {
       expect(metadata.annotations).toMatchObject({ ...podAnnotations, 'dapr.io/enabled': 'false' });
       expect(spec).toMatchObject(scheduling);
@@ -98,17 +96,55 @@ test('what runs now and then is where it is told to be, with what it is told', a
 });
 
 test('commands that cannot reach JetStream as sidecars do are not there', async () => {
-  for (const chart of ['member', 'family-account']) {
+  for (const chart of charts) {
     const names = async (values: string) =>
       [
         ...ofKind(await render(helm, chart, values), 'CronJob'),
         ...ofKind(await render(helm, chart, values), 'Job'),
       ].map(({ metadata }) => metadata.name);
-    const streams = 'jetstream: { streams: { create: false } }';
-    expect(await names(`broker: { ${streams} }`)).toContain(`${chart}-restore`);
-    const beyond = await names(`broker: { ${streams}, extraMetadata: { domain: hub } }`);
-    expect(beyond).not.toContain(`${chart}-restore`);
-    expect(beyond).not.toContain(`${chart}-streams`);
+    const past = {
+      member: ['member-restore'],
+      workers: ['workers-consumers'],
+      'family-account': ['family-account-restore', 'family-account-consumers'],
+    }[chart];
+    const streams = chart === 'workers' ? '' : 'jetstream: { streams: { create: false } },';
+    expect(await names(`broker: { ${streams} }`)).toEqual(expect.arrayContaining(past));
+    for (const beyond of [
+      `broker: { ${streams} extraMetadata: { domain: hub } }`,
+      `broker: { ${streams} kind: kafka }`,
+    ])
+      for (const name of [...past, `${chart}-streams`]) expect(await names(beyond)).not.toContain(name);
+  }
+});
+
+test('consumers that are there are given what sidecars will ask for, whichever way a release changes', async () => {
+  const values = 'broker: { deliverySeconds: 20, jetstream: { maxAckPending: 4 } }';
+  for (const chart of ['workers', 'family-account']) {
+    const manifests = await render(helm, chart, values);
+    const asked = ofKind(manifests, 'Component').map(({ spec }) =>
+      Object.fromEntries(spec.metadata.map(({ name, value }: { name: string; value?: string }) => [name, value])),
+    );
+    const [job] = ofKind(manifests, 'Job').filter(({ metadata }) => metadata.name === `${chart}-consumers`);
+    const [{ args, env }] = job!.spec.template.spec.containers;
+    const given = Object.fromEntries(env.map(({ name, value }: { name: string; value?: string }) => [name, value]));
+    for (const { ackWait, backOff, maxAckPending } of asked) {
+      const seconds: string[] = given.CONSUMER_BACK_OFF_SECONDS.split(',');
+      expect([ackWait, backOff, maxAckPending]).toEqual([
+        '20s',
+        seconds.map((each) => `${each}s`).join(','),
+        given.CONSUMER_MAX_ACK_PENDING,
+      ]);
+      expect(ackWait).toBe(`${seconds[0]}s`);
+    }
+    const subscriptions = ofKind(manifests, 'Subscription').map(({ scopes, spec }) => `${scopes![0]}-${spec.topic}`);
+    const updated = (args as string[]).slice(1).flatMap((each) => {
+      const [topic, apps] = each.split('=') as [string, string];
+      return apps.split(',').map((app) => `${app}-${topic}`);
+    });
+    expect(updated.sort()).toEqual(subscriptions.sort());
+    expect(job!.metadata.annotations).toMatchObject({ 'helm.sh/hook': 'pre-install,pre-upgrade,pre-rollback' });
+    const off = await render(helm, chart, 'broker: { jetstream: { consumers: { update: false } } }');
+    expect(ofKind(off, 'Job').map(({ metadata }) => metadata.name)).not.toContain(`${chart}-consumers`);
   }
 });
 

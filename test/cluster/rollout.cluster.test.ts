@@ -136,6 +136,17 @@ test('three replicas of everything, and back, under load', async () => {
   }
 }, 900_000);
 
+test('what sidecars ask the broker for is changed under load, and changed back', async () => {
+  const subscribers = ['workers', 'family-account'];
+  await using repair = new AsyncDisposableStack();
+  repair.defer(() => install(root, ours));
+  await nobodyNotices(async () => {
+    const other = 'broker.deliverySeconds=20,broker.jetstream.maxAckPending=8';
+    await Promise.all(subscribers.map((chart) => upgrade(chart, other)));
+    await Promise.all(subscribers.map((chart) => helm('rollback', chart)));
+  });
+}, 600_000);
+
 test('an upgrade from what people can have installed, and the way back, under load', async () => {
   const theirs = `last-${LAST_CHARTS.slice(0, 12)}`;
   const allAre = async (tag: string) => {

@@ -33,6 +33,7 @@ test('all that the charts and k8s/ make is deployed, and each of it once', () =>
         it,
         ...['migrations', 'streams', 'housekeeping', 'restore', 'doctor'].map((job) => `${it}-${job}`),
       ]),
+      ...['workers-consumers', 'family-account-consumers'],
       ...[
         'publish-recorder',
         'device-login-recorder',

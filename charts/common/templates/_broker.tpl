@@ -102,6 +102,11 @@ Takes: broker, set (what the chart sets).
 {{- end -}}
 {{- end }}
 
+{{/* After how long JetStream brings a message again that was not acknowledged, the first time and each time after that. */}}
+{{- define "common.backOffSeconds" -}}
+{{ .Values.broker.deliverySeconds }},30,60,120,300
+{{- end }}
+
 {{/* One durable per app and topic, shared by replicas: a second topic on a durable gets nothing, without an error. */}}
 {{- define "common.component.jetstream" -}}
 {{- $broker := .root.Values.broker -}}
@@ -113,7 +118,7 @@ Takes: broker, set (what the chart sets).
 # Without ackWait a refused delivery comes again at once, thousands of times a second.
 - { name: ackWait, value: {{ $broker.deliverySeconds }}s }
 # Never given up (no maxDeliver); seldomer while the app cannot answer, since each repeat waits in the sidecar.
-- { name: backOff, value: "{{ $broker.deliverySeconds }}s,30s,1m,2m,5m" }
+- { name: backOff, value: "{{ include "common.backOffSeconds" .root | replace "," "s," }}s" }
 # What a killed sidecar had in its hands comes again after ackWait only, and a slow handler must get through all of it within ackWait.
 - { name: maxAckPending, value: {{ $broker.jetstream.maxAckPending | quote }} }
 # "parallel" acknowledges before the handler has finished.

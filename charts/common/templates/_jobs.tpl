@@ -87,7 +87,43 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* What a command past Dapr is told of JetStream. */}}
+{{/*
+Gives the consumers that are there already what sidecars will ask for: a sidecar hears nothing from one that is set otherwise, and would go on
+so, ready. At a rollback as well, and after all else that may fail. Takes: root, app, subscriptions (topic=app,app...).
+*/}}
+{{- define "common.consumers" -}}
+{{- $broker := .root.Values.broker -}}
+{{- if and (eq $broker.kind "jetstream") $broker.jetstream.consumers.update (not (include "common.jetstreamBeyondUrl" .root)) }}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ .app }}-consumers
+  labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-consumers" .app)) | nindent 4 }}
+  annotations:
+    helm.sh/hook: pre-install,pre-upgrade,pre-rollback
+    helm.sh/hook-weight: "10"
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+    helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
+spec:
+  backoffLimit: 3
+  # Much of it for a node that has to be made first, and the image.
+  activeDeadlineSeconds: 600
+  template:
+    metadata:
+      labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-consumers" .app)) | nindent 8 }}
+      annotations: {{ include "common.jobAnnotations" .root | nindent 8 }}
+    spec: {{ include "common.jobPod" (dict "root" .root "name" "consumers" "args" (prepend .subscriptions "services/streams/consumers.ts") "env" (include "common.consumersEnv" .root) "resources" $broker.jetstream.consumers.resources) | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{- define "common.consumersEnv" -}}
+{{- $broker := .Values.broker -}}
+{{ include "common.secretEnv" (dict "name" "NATS_URL" "secret" $broker.existingSecret "key" $broker.keys.url) }}
+- { name: CONSUMER_BACK_OFF_SECONDS, value: {{ include "common.backOffSeconds" . | quote }} }
+- { name: CONSUMER_MAX_ACK_PENDING, value: {{ $broker.jetstream.maxAckPending | quote }} }
+{{- end }}
+
+{{/* What a command that manages streams is told of JetStream. */}}
 {{- define "common.natsEnv" -}}
 {{- $broker := .Values.broker -}}
 {{ include "common.secretEnv" (dict "name" "NATS_URL" "secret" ($broker.jetstream.streams.existingSecret | default $broker.existingSecret) "key" $broker.keys.url) }}

@@ -54,7 +54,7 @@ go with them, since Helm removes no hook at uninstall. Takes: root, app.
 */}}
 {{- define "common.jobNetworkPolicies" -}}
 {{- if .root.Values.networkPolicy.enabled }}
-{{- include "common.jobNetworkPolicy" (dict "root" .root "app" .app "name" "hooks" "jobs" (list "migrations" "streams") "to" (list "database" "broker") "hook" true) }}
+{{- include "common.jobNetworkPolicy" (dict "root" .root "app" .app "name" "hooks" "jobs" (list "migrations" "streams" "consumers") "to" (list "database" "broker") "hook" true) }}
 {{- include "common.jobNetworkPolicy" (dict "root" .root "app" .app "name" "housekeeping" "jobs" (list "housekeeping") "to" (list "database")) }}
 {{- include "common.jobNetworkPolicy" (dict "root" .root "app" .app "name" "restore" "jobs" (list "restore") "to" (list "database" "broker")) }}
 {{- include "common.jobNetworkPolicy" (dict "root" .root "app" .app "name" "canary" "jobs" (list "canary") "to" (list "api")) }}
@@ -73,7 +73,7 @@ metadata:
   labels: {{ include "common.labels" . | nindent 4 }}
   {{- if .hook }}
   annotations:
-    helm.sh/hook: pre-install,pre-upgrade
+    helm.sh/hook: pre-install,pre-upgrade,pre-rollback
     helm.sh/hook-weight: "-10"
     helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
   {{- end }}

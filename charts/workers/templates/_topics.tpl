@@ -6,3 +6,13 @@ other-device-logout: [member-internal]
 other-member-logout: [member-internal]
 external-broadcaster: [member-internal]
 {{- end }}
+
+{{/* The workers that hear a topic, as a list. */}}
+{{- define "workers.subscribers" -}}
+{{- $topic := . -}}
+{{- range $name, $topics := include "workers.topics" . | fromYaml }}
+{{- if has $topic $topics }}
+- {{ $name }}
+{{- end }}
+{{- end }}
+{{- end }}

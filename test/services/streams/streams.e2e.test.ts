@@ -6,6 +6,7 @@ import { connect, type NatsConnection, nanos } from '@nats-io/transport-node';
 import { brokerArguments } from '../../../local/broker.ts';
 import { natsServer } from '../../../local/programs.ts';
 import { ensureStreams } from '../../../services/streams/streams.ts';
+import { updateConsumers } from '../../../services/streams/update-consumers.ts';
 import { temporaryFolder } from '../../local/folder.ts';
 import { eventually } from '../../support/eventually.ts';
 import { programPath } from '../../support/helm.ts';
@@ -129,12 +130,78 @@ test('messages that a consumer has not seen are not made too old', async () => {
   ]);
 });
 
-test('the command finds the one of several servers that is there', async () => {
-  const env = { PATH: process.env.PATH, NATS_URL: `nats://a-token@127.0.0.1:1,${url}` };
-  const { stdout } = await promisify(execFile)(process.execPath, ['services/streams/main.ts', 'by-command'], {
-    cwd: root,
-    env,
-  });
-  expect(stdout).toContain('"msg":"created"');
+/** A command of the image, which finds the one of several servers that is there. */
+async function command(args: string[], more: Record<string, string> = {}): Promise<string> {
+  const env = { PATH: process.env.PATH, NATS_URL: `nats://a-token@127.0.0.1:1,${url}`, ...more };
+  return (await promisify(execFile)(process.execPath, args, { cwd: root, env })).stdout;
+}
+
+test('the command creates what is missing', async () => {
+  expect(await command(['services/streams/main.ts', 'by-command'])).toContain('"msg":"created"');
   expect(await configOf('by-command')).toMatchObject({ subjects: ['by-command'] });
+});
+
+const settings = { backOffSeconds: [20, 30], maxAckPending: 8 };
+/** As a sidecar makes it. */
+const consumer = (durable_name: string, deliver_subject: string) => ({
+  durable_name,
+  deliver_subject,
+  deliver_group: durable_name,
+  ack_policy: AckPolicy.Explicit,
+  ack_wait: nanos(15_000),
+  backoff: [nanos(15_000), nanos(30_000)],
+  max_ack_pending: 16,
+});
+
+test('consumers that are there get the settings that are given, and keep all else', async () => {
+  await ensureStreams(url, ['heard'], limits);
+  for (const app of ['one', 'two', 'another'])
+    await manager.consumers.add('heard', consumer(`${app}-heard`, `to-${app}`));
+  const before = await manager.consumers.info('heard', 'one-heard');
+  const subscriptions = { heard: ['one', 'two', 'missing'], 'no-such-topic': ['one'] };
+  const changed = {
+    ack_wait: { from: '15 s', to: '20 s' },
+    backoff: { from: '15 s, 30 s', to: '20 s, 30 s' },
+    max_ack_pending: { from: '16', to: '8' },
+  };
+  expect(await updateConsumers(url, subscriptions, settings)).toEqual([
+    { consumer: 'one-heard', changed },
+    { consumer: 'two-heard', changed },
+  ]);
+  const { config } = await manager.consumers.info('heard', 'one-heard');
+  const wanted = { ack_wait: nanos(20_000), backoff: [nanos(20_000), nanos(30_000)], max_ack_pending: 8 };
+  expect(config).toEqual({ ...before.config, ...wanted });
+  expect((await manager.consumers.info('heard', 'another-heard')).config).toMatchObject({ max_ack_pending: 16 });
+  // As by hand: what the server makes of a backoff alone is what it is given here.
+  const byHand = await manager.consumers.update('heard', 'another-heard', { backoff: wanted.backoff });
+  expect(byHand.config).toMatchObject({ ack_wait: wanted.ack_wait });
+  expect(await updateConsumers(url, subscriptions, settings)).toEqual([
+    { consumer: 'one-heard', changed: {} },
+    { consumer: 'two-heard', changed: {} },
+  ]);
+  expect(await manager.consumers.list('heard').next()).toHaveLength(3);
+});
+
+test('a consumer goes on where it was', async () => {
+  await ensureStreams(url, ['going-on'], limits);
+  for (let i = 0; i < 3; i++) await publish('going-on', 10);
+  const { deliver_subject, deliver_group, ...pulled } = consumer('app-going-on', '');
+  await manager.consumers.add('going-on', pulled);
+  const next = async () => (await (await jetstream(connection).consumers.get('going-on', 'app-going-on')).next())!;
+  await (await next()).ackAck();
+  await updateConsumers(url, { 'going-on': ['app'] }, settings);
+  expect((await next()).seq).toBe(2);
+});
+
+test('the command tells what it has changed, and what it wants to be told', async () => {
+  const given = { CONSUMER_BACK_OFF_SECONDS: '20,60', CONSUMER_MAX_ACK_PENDING: '4' };
+  await ensureStreams(url, ['told'], limits);
+  await manager.consumers.add('told', consumer('app-told', 'to-app'));
+  const lines = await command(['services/streams/consumers.ts', 'told=app,other'], given);
+  expect(lines).toContain('"consumer":"app-told","changed":{"ack_wait":{"from":"15 s","to":"20 s"}');
+  expect(lines).toContain('"consumers":["app-told"],"msg":"done"');
+  for (const args of [[], ['told'], ['told='], ['told=app;x']])
+    await expect(command(['services/streams/consumers.ts', ...args], given)).rejects.toMatchObject({
+      stdout: expect.stringContaining('TOPIC=APP,APP'),
+    });
 });
