@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import { ensureStreams } from '../services/streams/streams.ts';
+import { updateConsumers } from '../services/streams/update-consumers.ts';
 import { brokerArguments, streamLimits, topics } from './broker.ts';
+import { askedConsumers } from './components.ts';
 import type { ProcessSpec } from './managed-process.ts';
 import { acceptsConnections } from './postgres.ts';
 import { prepareCluster } from './postgres-cluster.ts';
@@ -22,7 +24,10 @@ export async function database(dataDir: string, port: number): Promise<{ spec: P
   return { spec, superuserUrl };
 }
 
-/** The broker, with its streams in `dataDir`/nats. It is ready when the streams exist, which is looked after at each of its starts. */
+/**
+ * The broker, with its streams in `dataDir`/nats. It is ready when the streams exist, and consumers from before have what components/ says
+ * today; both are looked after at each of its starts.
+ */
 export async function broker(
   nats: string,
   dataDir: string,
@@ -35,7 +40,12 @@ export async function broker(
     command: [nats, ...(await brokerArguments(join(dataDir, 'nats'), port, token))],
     ports: { nats: port },
     says: `has its ${topics.length} streams, on port ${port}`,
-    isReady: () => ensureStreams(url, topics, streamLimits).then(() => true),
+    isReady: async () => {
+      await ensureStreams(url, topics, streamLimits);
+      for (const { topic, apps, ...settings } of askedConsumers())
+        await updateConsumers(url, { [topic]: apps }, settings);
+      return true;
+    },
   };
   return { spec, url };
 }

@@ -1,10 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
+import { components, declaredTopics, jetstreamComponents } from './components.ts';
 import type { ProcessSpec } from './managed-process.ts';
-
-const components = join(import.meta.dirname, '../components');
 
 /** What all sidecars of the laptop share. */
 export interface SidecarSettings {
@@ -67,7 +64,7 @@ function flags({ appId, appPort, ports, settings }: Parameters<typeof sidecar>[1
   return Object.entries({
     'app-id': appId,
     'app-port': appPort,
-    'resources-path': `${join(components, 'jetstream')},${components}`,
+    'resources-path': `${jetstreamComponents},${components}`,
     config: settings.configuration,
     'dapr-http-port': ports.http,
     'dapr-grpc-port': ports.grpc,
@@ -82,14 +79,6 @@ function flags({ appId, appPort, ports, settings }: Parameters<typeof sidecar>[1
     // No programmatic subscriptions: they would win over the declared ones, silently.
     'disable-init-endpoints': 'config,subscribe',
   }).map(([flag, value]) => `--${flag}=${value}`);
-}
-
-/** The topics that components/subscriptions.yaml declares for an app, in alphabetical order. */
-export function declaredTopics(appId: string): string[] {
-  const declared = parseAllDocuments(readFileSync(join(components, 'subscriptions.yaml'), 'utf8')).map((it) =>
-    it.toJS(),
-  );
-  return declared.flatMap(({ scopes, spec }) => (scopes.includes(appId) ? [spec.topic] : [])).sort();
 }
 
 async function hearsAll(appId: string, port: number, token: string): Promise<boolean> {

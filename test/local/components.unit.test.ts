@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, parseAllDocuments } from 'yaml';
 import { topics } from '../../local/broker.ts';
-import { declaredTopics } from '../../local/sidecar.ts';
+import { askedConsumers, declaredTopics } from '../../local/components.ts';
 
 const folder = join(import.meta.dirname, '../../components');
 const read = (file: string) => readFileSync(join(folder, file), 'utf8');
@@ -96,4 +96,19 @@ test('every broker’s delivery is retried until the app answers', () => {
 test('what a sidecar waits to hear is what is declared for its app', () => {
   expect(declaredTopics('publish-recorder')).toEqual(['member-external', 'member-internal']);
   expect(declaredTopics('member')).toEqual([]);
+});
+
+test('consumers from before are given what sidecars ask for today, each of them', () => {
+  const asked = askedConsumers();
+  expect(asked.flatMap(({ topic, apps }) => apps.map((app) => `${app}-${topic}`)).sort()).toEqual(
+    subscriptions.map(({ metadata }) => metadata.name).sort(),
+  );
+  for (const { topic, apps, ...settings } of asked) {
+    expect(settings).toEqual({ backOffSeconds: [15, 30, 60, 120, 300], maxAckPending: 16 });
+    const [component] = components.filter(({ scopes, spec }) => {
+      return topicOf({ spec } as Component) === topic && apps.every((app) => scopes.includes(app));
+    });
+    expect(setting(component!, 'ackWait')).toBe('15s');
+    expect(setting(component!, 'durableName')).toBe(`{appID}-${topic}`);
+  }
 });
