@@ -75,7 +75,9 @@ async function play(running: Running): Promise<boolean> {
   return Promise.race([story, interrupted]).then(
     () => true,
     (error: Error) => {
-      progress.say(`The story has failed: ${error.message}`);
+      progress.say(
+        `The story has failed: ${error.message}. What each process has said is in ${join(options.dataDir, 'logs')}.`,
+      );
       return false;
     },
   );

@@ -99,7 +99,7 @@ function relay(message: Message | undefined, topic: string): Hop {
   const { attempts = 0, lastError, relayedAt = null } = message ?? {};
   const trouble = lastError
     ? `it was tried ${attempts} times: ${lastError}`
-    : 'it waits in the outbox: no relay runs, or nothing can be published, and then its log says why';
+    : 'it waits in the outbox: no relay runs, or nothing can be published (is the broker there?), and then the relay’s log says why';
   return { name: `relay to ${topic}`, at: relayedAt, trouble };
 }
 

@@ -101,6 +101,8 @@ export interface Subscriber {
     readonly heardAt: string;
     /** Since when it has been known that something was published there and not heard; null when nothing was. */
     readonly missedSince: string | null;
+    /** Since when something that this system has published there has not been heard; it may be on its way. Null when nothing is known of. */
+    readonly unheardSince: string | null;
   }[];
   readonly sidecars: readonly (SidecarReport & { readonly replica: string; readonly reportedAt: string })[];
 }
@@ -120,11 +122,17 @@ insert into eventing.sidecar (app_id, replica, report) values (?, ?, ?::jsonb)
 on conflict (app_id, replica) do update set report = excluded.report, reported_at = clock_timestamp()`;
 const FORGET = 'delete from eventing.sidecar where app_id = ? and replica = ?';
 
+// However many there are, a few tell: those that are on their way, and the first that came back since.
+const UNHEARD = `least(
+  (select min(relayed_at) from (select r.relayed_at from eventing.relayed r
+    where r.topic = h.topic and r.relayed_at > h.heard_at limit 100) r),
+  (select p.relayed_at from eventing.published p
+    where p.topic = h.topic and p.published_at > h.heard_at and p.relayed_at > h.heard_at order by p.published_at limit 1))`;
 const iso = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 const SUBSCRIBERS = `
 select jsonb_build_object(
     'appId', app_id,
-    'topics', (select coalesce(jsonb_agg(jsonb_build_object('topic', topic, 'heardAt', ${iso('heard_at')}, 'missedSince', ${iso('missed_since')}) order by topic), '[]')
+    'topics', (select coalesce(jsonb_agg(jsonb_build_object('topic', topic, 'heardAt', ${iso('heard_at')}, 'missedSince', ${iso('missed_since')}, 'unheardSince', ${iso(UNHEARD)}) order by topic), '[]')
                  from eventing.heard h where h.app_id = app.app_id),
     'sidecars', (select coalesce(jsonb_agg(report || jsonb_build_object('replica', replica, 'reportedAt', ${iso('reported_at')}) order by replica), '[]')
                    from eventing.sidecar s where s.app_id = app.app_id)) as subscriber

@@ -74,7 +74,9 @@ const parkedMessage = z.object({
 
 const subscriber = z.object({
   appId: z.string(),
-  topics: z.array(z.object({ topic: z.string(), heardAt: moment, missedSince: moment.nullable() })),
+  topics: z.array(
+    z.object({ topic: z.string(), heardAt: moment, missedSince: moment.nullable(), unheardSince: moment.nullable() }),
+  ),
   sidecars: z.array(
     z.object({
       replica: z.string(),

@@ -1,6 +1,7 @@
 import type { Subscriber } from '#eventing/subscribers';
 import { type Cluster, type Deployment, isFor, type Pod } from './cluster.ts';
-import { type Finding, finding, restart } from './finding.ts';
+import { type Finding, finding, restart, upgrade } from './finding.ts';
+import { isMissing } from './subscriptions.ts';
 
 /** An app that is well reports four times in this time; milliseconds. */
 const STALE_MS = 120_000;
@@ -8,6 +9,9 @@ const STALE_MS = 120_000;
 const appOf = ({ metadata }: Pod): string | undefined => metadata.labels['app.kubernetes.io/name'];
 const isReady = ({ status }: Pod): boolean =>
   status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+/** The pods of an app, without those that are about to go: what they have loaded is their successors' business. */
+const podsOf = (cluster: Cluster, app: string): Pod[] =>
+  cluster.pods.filter((pod) => appOf(pod) === app && pod.metadata.deletionTimestamp === undefined);
 
 /** Whether it runs, and with a sidecar. */
 export function examineDeployment(cluster: Cluster, app: string): Finding[] {
@@ -15,8 +19,7 @@ export function examineDeployment(cluster: Cluster, app: string): Finding[] {
   const where = `Deployment ${app}`;
   if (!deployment) return [finding(where, 'is not there', `install the chart that ${app} is in`)];
   const { spec, status } = deployment;
-  const pods = cluster.pods.filter((pod) => appOf(pod) === app && pod.metadata.deletionTimestamp === undefined);
-  const bare = pods.filter(
+  const bare = podsOf(cluster, app).filter(
     ({ metadata, spec }) =>
       metadata.annotations['dapr.io/enabled'] === 'true' &&
       ![...spec.containers, ...spec.initContainers].some(({ name }) => name === 'daprd'),
@@ -36,7 +39,7 @@ export function examineDeployment(cluster: Cluster, app: string): Finding[] {
     found.push(
       finding(where, 'has no pod that is ready', `kubectl describe pods --selector app.kubernetes.io/name=${app}`),
     );
-  return [...found, ...examineAnnotations(deployment)];
+  return [...found, ...examineAnnotations(cluster, deployment)];
 }
 
 /** What its sidecar has to be told, by annotation: what a value has to be like, and what comes of another. */
@@ -55,13 +58,11 @@ const ANNOTATIONS: Readonly<Record<string, readonly [isWell: (value: string) => 
   ],
 };
 
-function examineAnnotations({ metadata: { name }, spec }: Deployment): Finding[] {
+function examineAnnotations(cluster: Cluster, { metadata: { name }, spec }: Deployment): Finding[] {
   const { annotations } = spec.template.metadata;
   return Object.entries(ANNOTATIONS)
     .filter(([annotation, [isWell]]) => !isWell(annotations[annotation] ?? ''))
-    .map(([annotation, [, why]]) =>
-      finding(`Deployment ${name}`, `${annotation} ${why}`, `upgrade the chart that ${name} is in`),
-    );
+    .map(([annotation, [, why]]) => finding(`Deployment ${name}`, `${annotation} ${why}`, upgrade(cluster, name)));
 }
 
 /** What its sidecars have loaded, against what there is for them. */
@@ -71,7 +72,7 @@ export function examineSidecars(
   subscriber: Subscriber | undefined,
   now: Date,
 ): Finding[] {
-  const pods = cluster.pods.filter((pod) => appOf(pod) === app && isReady(pod));
+  const pods = podsOf(cluster, app).filter(isReady);
   const reports = subscriber?.sidecars ?? [];
   const subscriptions = cluster.subscriptions.filter(({ scopes }) => scopes.includes(app));
   const components = cluster.components.filter(({ scopes }) => scopes.includes(app));
@@ -88,6 +89,7 @@ export function examineSidecars(
     );
     const unknown = report.subscriptions.filter(
       ({ component, topic }) =>
+        !isMissing(cluster, app, topic, subscriber) &&
         !cluster.subscriptions.some(
           (it) => isFor(it, app) && it.spec.pubsubname === component && it.spec.topic === topic,
         ),

@@ -3,6 +3,7 @@ import type { Subscriber } from '#eventing/subscribers';
 import { causeOf, type KubernetesApi, readCluster } from './cluster.ts';
 import { examine } from './examine.ts';
 import { type Finding, finding } from './finding.ts';
+import { unheardYet } from './subscriptions.ts';
 
 export interface DoctorOptions {
   readonly kubernetes: KubernetesApi;
@@ -31,7 +32,7 @@ export async function diagnose({
   apps,
 }: DoctorOptions): Promise<{
   readonly findings: readonly Finding[];
-  /** What could not be looked at, a sentence each. */
+  /** What could not be looked at, or not be told yet, a sentence each. */
   readonly unseen: readonly string[];
 }> {
   const [cluster, heard] = await Promise.all([
@@ -39,8 +40,10 @@ export async function diagnose({
     unreachable ?? ask(apiUrl, operatorToken).catch((error: unknown) => new Error(causeOf(error))),
   ]);
   const isSilent = heard instanceof Error;
-  const findings = examine({ apps, cluster, subscribers: isSilent ? undefined : heard, now: new Date() });
-  const unseen: string[] = [];
+  const subscribers = isSilent ? undefined : heard.filter(({ appId }) => apps.includes(appId));
+  const now = new Date();
+  const findings = examine({ apps, cluster, subscribers, now });
+  const unseen = (subscribers ?? []).flatMap((it) => unheardYet(it.appId, it, now));
   if (isSilent) {
     findings.unshift(
       finding(
@@ -54,7 +57,9 @@ export async function diagnose({
     unseen.push('What sidecars have loaded and what was heard is known to the API only, and was not looked at.');
   }
   if (!cluster.definitions)
-    unseen.push("Dapr's CustomResourceDefinitions may not be read: whether they are too old is not known.");
+    unseen.push(
+      "Dapr's CustomResourceDefinitions may not be read (value doctor.readDefinitions): whether they are too old is not known.",
+    );
   return { findings, unseen };
 }
 
@@ -72,6 +77,7 @@ async function ask(apiUrl: string, operatorToken: string): Promise<readonly Subs
 /** What was found, for people. */
 export function print({ findings, unseen }: Awaited<ReturnType<typeof diagnose>>): string {
   const lines = findings.map(({ where, what, remedy }) => `${where} ${what}\n    ${remedy.replaceAll('\n', '\n    ')}`);
-  const verdict = findings.length === 0 ? 'Nothing keeps events from being heard.' : `${findings.length} found.`;
-  return [...lines, ...unseen, verdict].join('\n');
+  const verdict =
+    findings.length === 0 ? 'Nothing is found that keeps events from being heard.' : `${findings.length} found.`;
+  return [...lines, verdict, ...unseen].join('\n');
 }

@@ -59,6 +59,8 @@ const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     concurrencyMode: must('single', '"parallel" acknowledges before the handler has finished'),
     maxDeliver: unlimited('after so many deliveries the broker gives an event up'),
     ackPolicy: never(['all', 'none'], 'events would count as heard that no app has answered for'),
+    startSequence: unlimited('what is before it would never be heard'),
+    startTime: unlimited('what is before it would never be heard'),
     memoryStorage: never(YES, 'what each app has heard would be forgotten with a restart of the broker'),
   },
   'pubsub.rabbitmq': {

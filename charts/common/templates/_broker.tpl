@@ -65,6 +65,7 @@ Takes: broker, set (what the chart sets).
 {{- $taken := dict "protectedtopics" "the chart" "allowedtopics" "the chart" "publishingscopes" "the chart" "subscriptionscopes" "the chart" -}}
 {{- range .set }}{{ $_ := set $taken (lower .name) "the chart" }}{{ end -}}
 {{- $fixed := "a sidecar hears nothing from a consumer that is there and was made without it" -}}
+{{- $named := "the stream of a topic has the topic's name" -}}
 {{- $losing := get (dict
   "jetstream" (dict
     "maxdeliver" "an event that could not be handled so many times would be given up"
@@ -72,8 +73,7 @@ Takes: broker, set (what the chart sets).
     "memorystorage" "what each app has heard would be forgotten with a restart of the broker"
     "startsequence" "what is before it would never be heard"
     "starttime" "what is before it would never be heard"
-    "streamname" "the stream of a topic has the topic's name"
-    "heartbeat" $fixed "flowcontrol" $fixed "replicas" $fixed "ratelimit" $fixed)
+    "streamname" $named "heartbeat" $fixed "flowcontrol" $fixed "replicas" $fixed "ratelimit" $fixed)
   "redis" (dict "maxlenapprox" "a stream would drop what a slow app has not read")
   "rabbitmq" (dict
     "enabledeadletter" "what an app cannot handle yet would leave its queue for good"

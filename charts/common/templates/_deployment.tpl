@@ -121,6 +121,12 @@ spec:
 {{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would be gone while its app still needs it (shutdown.endpointsSeconds + lingerSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
 {{- end -}}
+{{- range splitList "," $values.broker.address -}}
+{{- $port := regexFind "[1-9][0-9]*$" . | int -}}
+{{- if or (not (regexMatch "^(\\[[0-9A-Fa-f:.]+\\]|[\\w.-]+):[1-9][0-9]{0,4}$" .)) (gt $port 65535) -}}
+{{- fail (printf "broker.address is %q: it has to be host:port, several separated by commas, with ports from 1 to 65535" $values.broker.address) -}}
+{{- end -}}
+{{- end -}}
 {{- $delivery := include "common.deliveryTimeout" . | int -}}
 {{- if le (int $values.broker.deliverySeconds) $delivery -}}
 {{- fail (printf "broker.deliverySeconds is %d, and an app may take %d s for a delivery: the broker would bring events again that are being worked on; use at least %d" (int $values.broker.deliverySeconds) $delivery (add1 $delivery)) -}}

@@ -132,14 +132,44 @@ test('each app tells what it hears, since when, and since when it misses somethi
   );
   const heardAt = '2030-01-01T00:00:00.000Z';
   expect(await subscribers()).toEqual([
-    { appId: 'attic', topics: [{ topic: 'lamp-internal', heardAt, missedSince: null }], sidecars: [] },
+    {
+      appId: 'attic',
+      topics: [{ topic: 'lamp-internal', heardAt, missedSince: null, unheardSince: null }],
+      sidecars: [],
+    },
     {
       appId: 'porch',
       topics: [
-        { topic: 'lamp-external', heardAt, missedSince: '2030-01-02T00:00:00.000Z' },
-        { topic: 'lamp-internal', heardAt: '2030-01-01T00:00:00.500Z', missedSince: null },
+        { topic: 'lamp-external', heardAt, missedSince: '2030-01-02T00:00:00.000Z', unheardSince: null },
+        { topic: 'lamp-internal', heardAt: '2030-01-01T00:00:00.500Z', missedSince: null, unheardSince: null },
       ],
       sidecars: [],
     },
   ]);
+});
+
+test('each app tells since when something that was published may be on its way to it', async () => {
+  await lab.database.sql(
+    `insert into eventing.heard (app_id, topic, heard_at) values ('porch', 'lamp-internal', '2030-01-01T00:00:10Z'), ('porch', 'lamp-external', '2030-01-01T00:00:10Z')`,
+  );
+  const unheard = async () =>
+    (await subscribers())[0]!.topics.map(({ unheardSince }) => unheardSince?.slice(17, 19) ?? null);
+  const relayed = (id: number, second: string) =>
+    lab.database.sql(
+      `insert into eventing.relayed (id, event_id, channel, topic, ordering_key, partition, target, envelope, attempts, created_at, relayed_at, resend_at)
+       values ('00000000-0000-7000-8000-00000000000${id}', gen_random_uuid(), 'internal', 'lamp-internal', 'a', 0, '*', '{}', 1, now(), '2030-01-01T00:00:${second}Z', now())`,
+    );
+  const published = (id: number, relayedAt: string, publishedAt: string) =>
+    lab.database.sql(
+      `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at, published_at)
+       values ('00000000-0000-7000-8000-00000000000${id}', gen_random_uuid(), 'internal', 'lamp-internal', '*', 1, now(), '2030-01-01T00:00:${relayedAt}Z', '2030-01-01T00:00:${publishedAt}Z')`,
+    );
+  await relayed(1, '09');
+  await published(2, '08', '11');
+  expect(await unheard()).toEqual([null, null]);
+  await published(3, '20', '21');
+  await published(4, '22', '23');
+  expect(await unheard()).toEqual([null, '20']);
+  await relayed(5, '15');
+  expect(await unheard()).toEqual([null, '15']);
 });

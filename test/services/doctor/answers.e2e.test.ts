@@ -57,7 +57,7 @@ describe('Where the API does not answer', () => {
     ]);
     expect(found.findings[0]!.remedy).toBe('mend what else is found, then look again');
     expect(found.unseen).toEqual([unheard]);
-    expect(print(found)).toContain(`${unheard}\n5 found.`);
+    expect(print(found)).toContain(`5 found.\n${unheard}`);
   });
 
   test.each([
@@ -102,12 +102,12 @@ describe('The command', () => {
     await using server = await serve(well());
     expect(await run({ KUBERNETES_URL: server.url, API_URL: server.url })).toEqual([
       0,
-      'Nothing keeps events from being heard.\n',
+      'Nothing is found that keeps events from being heard.\n',
     ]);
     expect(await run({ KUBERNETES_URL: server.url, API_URL: NOWHERE })).toEqual([
       1,
       expect.stringMatching(
-        /^API http.* does not answer: .*\n {4}kubectl get pods .*\n.*was not looked at\.\n1 found\.\n$/,
+        /^API http.* does not answer: .*\n {4}kubectl get pods .*\n1 found\.\n.*was not looked at\.\n$/,
       ),
     ]);
     expect(await run({ KUBERNETES_URL: NOWHERE, API_URL: server.url })).toEqual([

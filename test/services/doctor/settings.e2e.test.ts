@@ -8,6 +8,8 @@ const REFUSED: [kind: string, key: string, value: string][] = [
   ['jetstream', 'maxDeliver', '5'],
   ['jetstream', 'ackPolicy', 'none'],
   ['jetstream', 'memoryStorage', 'true'],
+  ['jetstream', 'startSequence', '7'],
+  ['jetstream', 'startTime', '1750000000'],
   ['redis', 'maxLenApprox', '1000'],
   ['rabbitmq', 'enableDeadLetter', 'true'],
   ['rabbitmq', 'maxLen', '1000'],

@@ -59,7 +59,12 @@ export function well(): World {
     })),
     subscribers: APPS.map((appId) => ({
       appId,
-      topics: of(subscriptions, appId).map(({ spec }) => ({ topic: spec.topic, heardAt: NOW(), missedSince: null })),
+      topics: of(subscriptions, appId).map(({ spec }) => ({
+        topic: spec.topic,
+        heardAt: NOW(),
+        missedSince: null,
+        unheardSince: null,
+      })),
       sidecars: [
         {
           replica: `${appId}-7f-x2:3500`,
