@@ -13,7 +13,7 @@ const subscribers = ['workers', 'family-account'];
 const proven = async () =>
   expect(await helm('test', 'family-account', '--logs')).toContain('All hops of family-account and member are well');
 
-/** What JetStream has of them; of durables alone, since a command's own consumer is there for a moment. */
+/** What JetStream has of them, by name; of durables alone, since a command's own consumer is there for a moment. */
 async function settings(): Promise<object[]> {
   const path = `/api/v1/namespaces/${NAMESPACE}/pods/nats-0:8222/proxy/jsz?consumers=true&config=true`;
   const { account_details } = JSON.parse(await cluster.shell.kubectl('get', '--raw', path)) as Jsz;
@@ -22,7 +22,8 @@ async function settings(): Promise<object[]> {
     .flatMap((it) => it.consumer_detail ?? [])
     .flatMap(({ config: { durable_name, ack_wait, max_ack_pending } }) =>
       durable_name ? [{ name: durable_name, seconds: ack_wait / 1e9, at_once: max_ack_pending }] : [],
-    );
+    )
+    .sort((a, b) => a.name.localeCompare(b.name));
 }
 interface Jsz {
   readonly account_details: readonly {

@@ -63,7 +63,8 @@ export async function startStackWith(
     async script(name, ...args) {
       const child = node(tree, [`local/${name}`, ...args, '--data', dataDir]);
       const output = collect(child);
-      const code = await new Promise<number>((resolve) => child.once('exit', (status) => resolve(status ?? -1)));
+      // Not at its exit: what it has printed may not have been read by then.
+      const code = await new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
       return { code, output: output() };
     },
     [Symbol.asyncDispose]: dispose,
