@@ -122,12 +122,13 @@ insert into eventing.sidecar (app_id, replica, report) values (?, ?, ?::jsonb)
 on conflict (app_id, replica) do update set report = excluded.report, reported_at = clock_timestamp()`;
 const FORGET = 'delete from eventing.sidecar where app_id = ? and replica = ?';
 
-// However many there are, a few tell: those that are on their way, and the first that came back since.
+// However many there are, a few tell: those that are on their way, and the first that came back since. A message is often heard a moment before
+// it is noted as sent.
+const SENT_SINCE = "relayed_at > h.heard_at + interval '1 second'";
 const UNHEARD = `least(
-  (select min(relayed_at) from (select r.relayed_at from eventing.relayed r
-    where r.topic = h.topic and r.relayed_at > h.heard_at limit 100) r),
-  (select p.relayed_at from eventing.published p
-    where p.topic = h.topic and p.published_at > h.heard_at and p.relayed_at > h.heard_at order by p.published_at limit 1))`;
+  (select min(relayed_at) from (select relayed_at from eventing.relayed where topic = h.topic and ${SENT_SINCE} limit 100) few),
+  (select relayed_at from eventing.published
+    where topic = h.topic and published_at > h.heard_at and ${SENT_SINCE} order by published_at limit 1))`;
 const iso = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 const SUBSCRIBERS = `
 select jsonb_build_object(

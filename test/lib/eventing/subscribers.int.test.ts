@@ -164,8 +164,9 @@ test('each app tells since when something that was published may be on its way t
       `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at, published_at)
        values ('00000000-0000-7000-8000-00000000000${id}', gen_random_uuid(), 'internal', 'lamp-internal', '*', 1, now(), '2030-01-01T00:00:${relayedAt}Z', '2030-01-01T00:00:${publishedAt}Z')`,
     );
-  await relayed(1, '09');
-  await published(2, '08', '11');
+  await relayed(1, '10.9');
+  // Back, and heard, before it was noted as sent.
+  await published(2, '10.9', '10.1');
   expect(await unheard()).toEqual([null, null]);
   await published(3, '20', '21');
   await published(4, '22', '23');
