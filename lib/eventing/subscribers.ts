@@ -122,11 +122,12 @@ insert into eventing.sidecar (app_id, replica, report) values (?, ?, ?::jsonb)
 on conflict (app_id, replica) do update set report = excluded.report, reported_at = clock_timestamp()`;
 const FORGET = 'delete from eventing.sidecar where app_id = ? and replica = ?';
 
-// However many there are, a few tell: those that are on their way, and the first that came back since. A message is often heard a moment before
-// it is noted as sent.
+// However many are on their way, the newest tell (ids grow with time); of those that came back, the first since then. A message is often heard
+// a moment before it is noted as sent.
 const SENT_SINCE = "relayed_at > h.heard_at + interval '1 second'";
 const UNHEARD = `least(
-  (select min(relayed_at) from (select relayed_at from eventing.relayed where topic = h.topic and ${SENT_SINCE} limit 100) few),
+  (select min(relayed_at) from (select topic, relayed_at from eventing.relayed order by id desc limit 200) newest
+    where topic = h.topic and ${SENT_SINCE}),
   (select relayed_at from eventing.published
     where topic = h.topic and published_at > h.heard_at and ${SENT_SINCE} order by published_at limit 1))`;
 const iso = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
