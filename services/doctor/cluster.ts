@@ -78,6 +78,10 @@ export type Definition = z.output<typeof definition>;
 export const isFor = ({ scopes }: { readonly scopes: readonly string[] }, app: string): boolean =>
   scopes.length === 0 || scopes.includes(app);
 
+/** Whether a Subscription says that an app hears a topic. */
+export const isSubscribed = ({ subscriptions }: Pick<Cluster, 'subscriptions'>, app: string, topic: string): boolean =>
+  subscriptions.some((it) => isFor(it, app) && it.spec.topic === topic);
+
 /** What a namespace holds of ours, and what the cluster knows of Dapr's resources. */
 export interface Cluster {
   readonly pods: readonly Pod[];

@@ -1,5 +1,5 @@
 import { type Cluster, type Component, isFor, type Resiliency } from './cluster.ts';
-import { type Finding, finding } from './finding.ts';
+import { type Finding, finding, remake, restart } from './finding.ts';
 import { badSettings, valueIn } from './rules.ts';
 
 /** What loses events, or stops them, of each Component that these apps may use. */
@@ -10,17 +10,23 @@ export function examineComponents(cluster: Cluster, apps: readonly string[]): Fi
       const hearing = heardThrough(cluster, component, apps);
       const isOurs = hearing.length > 0 || component.scopes.some((app) => apps.includes(app));
       if (!isOurs) return [];
+      const where = `Component ${component.metadata.name}`;
       const wrong = badSettings(component);
       if (component.scopes.length === 0) wrong.push('it has no scopes: every app of the namespace may use it');
-      for (const { app, topics } of hearing) {
-        wrong.push(...badDurable(component, app, topics));
-        if (!triesForEver(cluster.resiliencies, component.metadata.name, app))
-          wrong.push(
+      wrong.push(...hearing.flatMap(({ app, topics }) => badDurable(component, app, topics)));
+      const readers = component.scopes.length > 0 ? component.scopes : hearing.map(({ app }) => app);
+      const remedy = remake('components.dapr.io', component.metadata, readers);
+      const untried = hearing.filter(({ app }) => !triesForEver(cluster.resiliencies, component.metadata.name, app));
+      return [
+        ...wrong.map((what) => finding(where, what, remedy)),
+        ...untried.map(({ app }) =>
+          finding(
+            where,
             `no Resiliency tries its deliveries to ${app} for ever: some brokers take what a handler refused for done`,
-          );
-      }
-      const remedy = 'let the chart make it, then restart the apps that it names';
-      return wrong.map((what) => finding(`Component ${component.metadata.name}`, what, remedy));
+            `let the chart make its Resiliency, and see that no other has policies of the same names, then ${restart(app)}`,
+          ),
+        ),
+      ];
     });
 }
 

@@ -4,7 +4,7 @@ import { examineComponents } from './components.ts';
 import { unknownFields } from './definitions.ts';
 import { type Finding, finding } from './finding.ts';
 import { examineDeployment, examineSidecars } from './pods.ts';
-import { examineSubscriptions, examineTopics } from './subscriptions.ts';
+import { examineMissing, examineSilence, examineSubscriptions } from './subscriptions.ts';
 
 export interface Examined {
   /** App-ids of the system: others of the namespace are none of its business. */
@@ -20,18 +20,21 @@ export interface Examined {
  * what needs the cluster alone is looked at all the same: most likely the reason is there.
  */
 export function examine({ apps, cluster, subscribers, now }: Examined): Finding[] {
-  return [
-    ...apps.flatMap((app) => {
-      const subscriber = subscribers?.find(({ appId }) => appId === app);
-      return [
-        ...examineDeployment(cluster, app),
-        ...(subscribers ? examineSidecars(cluster, app, subscriber, now) : []),
-        ...examineTopics(cluster, app, subscriber),
-        ...examineSubscriptions(cluster, app),
-      ];
-    }),
-    ...examineComponents(cluster, apps),
+  const of = (app: string) => subscribers?.find(({ appId }) => appId === app);
+  const declared = [
     ...examineDefinitions(cluster),
+    ...apps.flatMap((app) => [...examineMissing(cluster, app, of(app), now), ...examineSubscriptions(cluster, app)]),
+    ...examineComponents(cluster, apps),
+  ];
+  // A sidecar that was started anew would read what is wrong there; the one that runs may hear yet.
+  const mayRestart = declared.length === 0;
+  return [
+    ...declared,
+    ...apps.flatMap((app) => [
+      ...examineDeployment(cluster, app),
+      ...(subscribers ? examineSidecars(cluster, app, { subscriber: of(app), now, mayRestart }) : []),
+      ...examineSilence(cluster, app, of(app)),
+    ]),
   ];
 }
 

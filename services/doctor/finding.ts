@@ -5,19 +5,45 @@ export interface Finding {
   /** The resource: `Subscription family-account-member-external`. */
   readonly where: string;
   readonly what: string;
-  /** What to do about it. */
+  /** What to do about it; commands of which one is for nothing without the other are chained. */
   readonly remedy: string;
 }
 
 export const finding = (where: string, what: string, remedy: string): Finding => ({ where, what, remedy });
 
+/** Of what comes of something else that is found: done before that, it would make it worse. */
+export const LATER = 'mend what else is found, then look again';
+
+type Labels = Readonly<Record<string, string>> | undefined;
+
 /** Has Helm make again what the chart of an app's release makes, as it was told to. */
-export function upgrade({ deployments }: Cluster, app: string): string {
-  const { labels } = deployments.find(({ metadata }) => metadata.name === app)?.metadata ?? {};
+export const upgrade = ({ deployments }: Cluster, app: string): string =>
+  upgradeOf(deployments.find(({ metadata }) => metadata.name === app)?.metadata.labels) ??
+  `upgrade the chart that ${app} is in`;
+
+/**
+ * Has Helm make a resource again that is not as its chart makes it, and then these apps read it. Helm brings back what is gone, and not what
+ * somebody has edited: version 3 compares its own two manifests, version 4 stops at fields that are another's. Sidecars that run do not notice
+ * that it is away for a moment.
+ * @param kind as kubectl takes it
+ */
+export function remake(
+  kind: string,
+  { name, labels }: { name: string; labels: Labels },
+  apps: readonly string[],
+): string {
+  const again = upgradeOf(labels);
+  return again
+    ? [`kubectl delete ${kind} ${name}`, again, restart(...apps)].join(' &&\n')
+    : 'let the chart make it, then restart the apps that it names';
+}
+
+export const restart = (...apps: readonly string[]): string =>
+  `kubectl rollout restart ${apps.map((app) => `deployment/${app}`).join(' ')}`;
+
+function upgradeOf(labels: Labels): string | undefined {
   const [release, chart] = [labels?.['app.kubernetes.io/instance'], labels?.['helm.sh/chart']];
   return release && chart
     ? `helm upgrade ${release} charts/${chart.replace(/-\d+\..*/, '')} --reset-then-reuse-values --wait --timeout 15m`
-    : `upgrade the chart that ${app} is in`;
+    : undefined;
 }
-
-export const restart = (app: string): string => `kubectl rollout restart deployment/${app}`;

@@ -1,7 +1,6 @@
 import type { Subscriber } from '#eventing/subscribers';
-import { type Cluster, type Deployment, isFor, type Pod } from './cluster.ts';
-import { type Finding, finding, restart, upgrade } from './finding.ts';
-import { isMissing } from './subscriptions.ts';
+import { type Cluster, type Deployment, isFor, isSubscribed, type Pod } from './cluster.ts';
+import { type Finding, finding, LATER, restart, upgrade } from './finding.ts';
 
 /** An app that is well reports four times in this time; milliseconds. */
 const STALE_MS = 120_000;
@@ -65,31 +64,39 @@ function examineAnnotations(cluster: Cluster, { metadata: { name }, spec }: Depl
     .map(([annotation, [, why]]) => finding(`Deployment ${name}`, `${annotation} ${why}`, upgrade(cluster, name)));
 }
 
-/** What its sidecars have loaded, against what there is for them. */
+/** What the sidecar of each pod that is to stay and ready says of itself; nothing of one that has not said it lately. */
+export function reportsOf(cluster: Cluster, app: string, subscriber: Subscriber | undefined, now: Date) {
+  return podsOf(cluster, app)
+    .filter(isReady)
+    .map(({ metadata: { name } }) => {
+      const last = subscriber?.sidecars.find(({ replica }) => replica.startsWith(`${name}:`));
+      const isFresh = last && now.getTime() - Date.parse(last.reportedAt) <= STALE_MS;
+      return { name, last, report: isFresh ? last : undefined };
+    });
+}
+
+/** What its sidecars have loaded, against what there is for them; whether a restart may mend it, or would make it worse. */
 export function examineSidecars(
   cluster: Cluster,
   app: string,
-  subscriber: Subscriber | undefined,
-  now: Date,
+  { subscriber, now, mayRestart }: { subscriber: Subscriber | undefined; now: Date; mayRestart: boolean },
 ): Finding[] {
-  const pods = podsOf(cluster, app).filter(isReady);
-  const reports = subscriber?.sidecars ?? [];
   const subscriptions = cluster.subscriptions.filter(({ scopes }) => scopes.includes(app));
   const components = cluster.components.filter(({ scopes }) => scopes.includes(app));
-  return pods.flatMap(({ metadata: { name } }) => {
-    const report = reports.find(({ replica }) => replica.startsWith(`${name}:`));
+  return reportsOf(cluster, app, subscriber, now).flatMap(({ name, last, report }) => {
     const look = `kubectl logs ${name} --container daprd`;
-    const tell = (what: string, remedy = `${look}, then ${restart(app)}`) => finding(`Pod ${name}`, what, remedy);
-    if (!report) return [tell('its sidecar has not been heard of', look)];
-    if (now.getTime() - Date.parse(report.reportedAt) > STALE_MS)
-      return [tell(`its sidecar was heard of last at ${report.reportedAt}`, look)];
+    const tell = (what: string, remedy = `${look}\n${restart(app)}`) =>
+      finding(`Pod ${name}`, what, mayRestart ? remedy : LATER);
+    if (!last) return [finding(`Pod ${name}`, 'its sidecar has not been heard of', look)];
+    if (!report) return [finding(`Pod ${name}`, `its sidecar was heard of last at ${last.reportedAt}`, look)];
     const unloaded = components.filter((it) => !report.components.some((has) => has.name === it.metadata.name));
     const unheard = subscriptions.filter(
       ({ spec }) => !report.subscriptions.some((has) => has.component === spec.pubsubname && has.topic === spec.topic),
     );
     const unknown = report.subscriptions.filter(
       ({ component, topic }) =>
-        !isMissing(cluster, app, topic, subscriber) &&
+        // What it is to hear, and nothing says so any more, is found already.
+        (isSubscribed(cluster, app, topic) || !subscriber?.topics.some((it) => it.topic === topic)) &&
         !cluster.subscriptions.some(
           (it) => isFor(it, app) && it.spec.pubsubname === component && it.spec.topic === topic,
         ),

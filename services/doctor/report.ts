@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Subscriber } from '#eventing/subscribers';
 import { causeOf, type KubernetesApi, readCluster } from './cluster.ts';
 import { examine } from './examine.ts';
-import { type Finding, finding } from './finding.ts';
+import { type Finding, finding, LATER } from './finding.ts';
 import { unheardYet } from './subscriptions.ts';
 
 export interface DoctorOptions {
@@ -43,14 +43,14 @@ export async function diagnose({
   const subscribers = isSilent ? undefined : heard.filter(({ appId }) => apps.includes(appId));
   const now = new Date();
   const findings = examine({ apps, cluster, subscribers, now });
-  const unseen = (subscribers ?? []).flatMap((it) => unheardYet(it.appId, it, now));
+  const unseen = (subscribers ?? []).flatMap((it) => unheardYet(it, now));
   if (isSilent) {
     findings.unshift(
       finding(
         `API ${apiUrl}`,
         `does not answer: ${heard.message}`,
         findings.length > 0
-          ? 'mend what else is found, then look again'
+          ? LATER
           : `kubectl get pods --selector app.kubernetes.io/name=${apps[0]}, and see that it knows the OPERATOR_TOKEN`,
       ),
     );

@@ -1,47 +1,57 @@
 import type { Subscriber } from '#eventing/subscribers';
-import { type Cluster, isFor, type Subscription } from './cluster.ts';
+import { type Cluster, isFor, isSubscribed, type Subscription } from './cluster.ts';
 import { mayHear } from './components.ts';
-import { type Finding, finding, restart, upgrade } from './finding.ts';
+import { type Finding, finding, remake, restart, upgrade } from './finding.ts';
+import { reportsOf } from './pods.ts';
 
-/** What an app says that it hears, against the Subscriptions that there are, and what has come of them. */
-export function examineTopics(cluster: Cluster, app: string, subscriber: Subscriber | undefined): Finding[] {
-  return (subscriber?.topics ?? []).flatMap(({ topic, heardAt, missedSince }): Finding[] => {
-    const where = `Subscription ${app}-${topic}`;
-    if (isMissing(cluster, app, topic, subscriber)) {
-      const remedy = upgrade(cluster, app);
-      // Sidecars read it at their start only: those that run may have it yet.
-      const isHeard = subscriber?.sidecars.some(({ subscriptions }) => subscriptions.some((it) => it.topic === topic));
-      return isHeard
-        ? [finding(where, `is not there: ${app} hears ${topic} until its pods are replaced, and then no more`, remedy)]
-        : [finding(where, `is not there: ${app} is to hear ${topic}, and hears nothing`, `${remedy}\n${restart(app)}`)];
-    }
-    if (!missedSince) return [];
-    const what = `is silent: something was published to ${topic}, and ${app} has heard nothing since ${heardAt}`;
-    const look = `kubectl logs deployment/${app} --container daprd`;
-    return [finding(where, what, `${look}; "consumer name already in use": docs/operate.md, "Upgrade, and back"`)];
+/** What an app says that it hears, against the Subscriptions that there are. */
+export function examineMissing(
+  cluster: Cluster,
+  app: string,
+  subscriber: Subscriber | undefined,
+  now: Date,
+): Finding[] {
+  // Sidecars read Subscriptions at their start only: those that run may have it yet.
+  const reports = reportsOf(cluster, app, subscriber, now).map(({ report }) => report);
+  return (subscriber?.topics ?? []).flatMap(({ topic }) => {
+    if (isSubscribed(cluster, app, topic)) return [];
+    const isHeard = reports.some((it) => it?.subscriptions.some((has) => has.topic === topic));
+    const areAllHearing = reports.every((it) => it?.subscriptions.some((has) => has.topic === topic));
+    const what = isHeard
+      ? `is not there: ${app} hears ${topic} until its pods are replaced, and then no more`
+      : `is not there: ${app} is to hear ${topic}, and hears nothing`;
+    const again = upgrade(cluster, app);
+    return [
+      finding(`Subscription ${app}-${topic}`, what, areAllHearing && isHeard ? again : `${again} &&\n${restart(app)}`),
+    ];
   });
 }
 
-/** Whether an app is to hear a topic and no Subscription says so. */
-export function isMissing(cluster: Cluster, app: string, topic: string, subscriber: Subscriber | undefined): boolean {
-  return (
-    (subscriber?.topics ?? []).some((it) => it.topic === topic) &&
-    !cluster.subscriptions.some((it) => isFor(it, app) && it.spec.topic === topic)
-  );
+/** What has come of them. */
+export function examineSilence(cluster: Cluster, app: string, subscriber: Subscriber | undefined): Finding[] {
+  return (subscriber?.topics ?? []).flatMap(({ topic, heardAt, missedSince }) => {
+    if (!missedSince || !isSubscribed(cluster, app, topic)) return [];
+    const what = `is silent: something was published to ${topic}, and ${app} has heard nothing since ${heardAt}`;
+    const look = `kubectl logs deployment/${app} --container daprd`;
+    const known = 'where that says "consumer name already in use": docs/operate.md, "Upgrade, and back"';
+    return [finding(`Subscription ${app}-${topic}`, what, `${look}\n${known}`)];
+  });
 }
 
 /** What was published lately and not heard yet, a sentence each: whether it will be is not known before a while has passed. */
-export function unheardYet(app: string, { topics }: Subscriber, now: Date): string[] {
+export function unheardYet({ appId, topics }: Subscriber, now: Date): string[] {
   return topics.flatMap(({ topic, missedSince, unheardSince }) => {
     const age = Math.round((now.getTime() - Date.parse(unheardSince ?? '')) / 1_000);
-    return !missedSince && age >= JUST_NOW_SECONDS
-      ? [`${app} has not heard yet what was published to ${topic} ${age} s ago: look again in a minute.`]
+    return !missedSince && age >= JUST_NOW_SECONDS && age <= LONG_AGO_SECONDS
+      ? [`${appId} has not heard yet what was published to ${topic} ${age} s ago: look again in a minute.`]
       : [];
   });
 }
 
 /** That something was heard is noted a moment later. */
 const JUST_NOW_SECONDS = 5;
+/** By then it counts as missed, or it was heard long before its relay noted that it had sent it. */
+const LONG_AGO_SECONDS = 120;
 
 /** Whether what its Subscriptions name is there, open to the app, and such that nothing gets lost. */
 export function examineSubscriptions(cluster: Cluster, app: string): Finding[] {
@@ -49,7 +59,11 @@ export function examineSubscriptions(cluster: Cluster, app: string): Finding[] {
     .filter(({ scopes }) => scopes.includes(app))
     .flatMap((subscription) =>
       faults(cluster, app, subscription).map((what) =>
-        finding(`Subscription ${subscription.metadata.name}`, what, `${upgrade(cluster, app)}\n${restart(app)}`),
+        finding(
+          `Subscription ${subscription.metadata.name}`,
+          what,
+          remake('subscriptions.dapr.io', subscription.metadata, [app]),
+        ),
       ),
     );
 }

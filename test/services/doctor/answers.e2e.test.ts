@@ -50,10 +50,10 @@ describe('Where the API does not answer', () => {
     const found = await diagnose({ ...options, kubernetes: { url: server.url }, apiUrl: 'http://127.0.0.1:1' });
     expect(found.findings.map(({ where, what }) => `${where} ${what}`)).toEqual([
       expect.stringMatching(/^API http:\/\/127.0.0.1:1 does not answer: .*(ECONNREFUSED|bad port)/),
+      expect.stringMatching(/^CustomResourceDefinition subscriptions.dapr.io .* does not serve v2alpha1/),
+      expect.stringMatching(/^Component family-account-member-external ackWait is not set/),
       expect.stringMatching(/^Pod member-7f-x2 has no sidecar/),
       'Deployment member has no pod that is ready',
-      expect.stringMatching(/^Component family-account-member-external ackWait is not set/),
-      expect.stringMatching(/^CustomResourceDefinition subscriptions.dapr.io .* does not serve v2alpha1/),
     ]);
     expect(found.findings[0]!.remedy).toBe('mend what else is found, then look again');
     expect(found.unseen).toEqual([unheard]);

@@ -1,21 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { print } from '../../../services/doctor/report.ts';
 import { workers } from '../../../services/workers/workers.ts';
-import { root } from '../../support/stack.ts';
-import {
-  annotate,
-  LISTENER,
-  look,
-  NOW,
-  named,
-  type Resource,
-  remove,
-  set,
-  subscriberOf,
-  type World,
-  well,
-} from './world.ts';
+import { annotate, LISTENER, look, NOW, named, remove, set, subscriberOf, type World, well } from './world.ts';
 
 test('nothing is found where all is as the charts make it and everybody has heard', async () => {
   const found = await look(well());
@@ -247,96 +232,4 @@ test.each<Trouble>([
   }));
   expect(findings).toEqual(expect.arrayContaining(matching));
   expect(findings).toHaveLength(matching.length);
-});
-
-test('what to do about it makes nothing worse: an app that hears yet is not restarted', async () => {
-  const world = well();
-  const name = 'external-broadcaster-member-internal';
-  remove(world.subscriptions, name);
-  const [found] = (await look(world)).findings;
-  expect(found!.remedy).toBe('helm upgrade workers charts/workers --reset-then-reuse-values --wait --timeout 15m');
-  subscriberOf(world, 'external-broadcaster').sidecars[0]!.subscriptions = [];
-  const [without] = (await look(world)).findings;
-  expect(without!.remedy).toBe(`${found!.remedy}\nkubectl rollout restart deployment/external-broadcaster`);
-});
-
-test('a pod that is about to go is nobody’s trouble', async () => {
-  const world = well();
-  const pod = structuredClone(named(world.pods, 'external-broadcaster-7f-x2'));
-  world.pods.push({
-    ...pod,
-    metadata: { ...pod.metadata, name: 'external-broadcaster-6e-w1', deletionTimestamp: NOW() },
-  });
-  expect((await look(world)).findings).toEqual([]);
-  delete world.pods.at(-1)!.metadata.deletionTimestamp;
-  expect((await look(world)).findings).toMatchObject([{ where: 'Pod external-broadcaster-6e-w1' }]);
-});
-
-test('of what may be on its way it is said that it is not known yet', async () => {
-  const ago = (seconds: number) => new Date(Date.now() - seconds * 1_000).toISOString();
-  const world = well();
-  const [topic] = subscriberOf(world, 'external-broadcaster').topics;
-  topic!.unheardSince = ago(2);
-  expect(await look(world)).toEqual({ findings: [], unseen: [] });
-  topic!.unheardSince = ago(20);
-  const found = await look(world);
-  expect(print(found)).toMatch(
-    /^Nothing is found .*\nexternal-broadcaster has not heard yet what was published to member-internal 2\d s ago: look/,
-  );
-  topic!.missedSince = NOW();
-  const { findings, unseen } = await look(world);
-  expect([findings.length, unseen]).toEqual([1, []]);
-});
-
-describe('A definition that is older than what the charts make with it', () => {
-  const versions = (world: World, name: string): Resource[] => named(world.definitions!, name).spec.versions;
-
-  test('does not serve the version', async () => {
-    const world = well();
-    versions(world, 'subscriptions.dapr.io')[1].served = false;
-    expect((await look(world)).findings).toMatchObject([
-      {
-        where: 'CustomResourceDefinition subscriptions.dapr.io',
-        what: expect.stringMatching(/does not serve v2alpha1/),
-      },
-    ]);
-  });
-
-  test('can be replaced as the operators’ guide says, although Helm made it', async () => {
-    const world = well();
-    versions(world, 'resiliencies.dapr.io')[0].served = false;
-    const {
-      findings: [found],
-    } = await look(world);
-    const guide = readFileSync(join(root, 'docs/operate.md'), 'utf8').split('\n');
-    const commands = found!.remedy.split('\n').slice(1, -1);
-    expect(commands).toHaveLength(2);
-    for (const command of commands) expect(guide).toContain(command);
-    expect(commands[0]).toContain('--server-side --force-conflicts');
-  });
-
-  test('does not know a field', async () => {
-    const world = well();
-    const text = { type: 'string' };
-    const entry = { type: 'object', properties: { name: text, value: {}, envRef: text } };
-    const spec = { properties: { type: text, version: text, metadata: { type: 'array', items: entry } } };
-    const schema = { properties: { scopes: { type: 'array', items: text }, spec } };
-    versions(world, 'components.dapr.io')[0].schema.openAPIV3Schema = schema;
-    expect((await look(world)).findings).toEqual([]);
-    delete (entry.properties as { envRef?: unknown }).envRef;
-    expect((await look(world)).findings).toMatchObject([
-      {
-        where: 'CustomResourceDefinition components.dapr.io',
-        what: expect.stringMatching(/spec\.metadata\.\[\]\.envRef/),
-      },
-    ]);
-  });
-
-  test('is not looked for where it may not be read, and that is said', async () => {
-    const world = well();
-    world.definitions = undefined;
-    const found = await look(world);
-    expect(found.findings).toEqual([]);
-    expect(print(found)).toMatch(/may not be read/);
-  });
 });
