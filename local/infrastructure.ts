@@ -35,6 +35,7 @@ export async function broker(
 ): Promise<{ spec: ProcessSpec; url: string }> {
   const { port, token } = options;
   const url = `nats://${token}@127.0.0.1:${port}`;
+  const asked = askedConsumers();
   const spec = {
     name: 'broker',
     command: [nats, ...(await brokerArguments(join(dataDir, 'nats'), port, token))],
@@ -42,8 +43,7 @@ export async function broker(
     says: `has its ${topics.length} streams, on port ${port}`,
     isReady: async () => {
       await ensureStreams(url, topics, streamLimits);
-      for (const { topic, apps, ...settings } of askedConsumers())
-        await updateConsumers(url, { [topic]: apps }, settings);
+      for (const { topic, apps, ...settings } of asked) await updateConsumers(url, { [topic]: apps }, settings);
       return true;
     },
   };

@@ -116,6 +116,12 @@ test.each([
     'api: { autoscaling: { enabled: true }, resources: { requests: { cpu: null } } }',
     'asked for, and it asks for none',
   ],
+  [
+    'workers',
+    'workers: { publish-recorder: { autoscaling: { enabled: true }, resources: { requests: null } } }',
+    'autoscaling of publish-recorder is enabled',
+  ],
+  ['member', 'api: { podAnnotations: { checksum/dapr: x } }', 'podAnnotations of member sets checksum/dapr'],
   ['member', 'api: { autoscaling: { enabled: true } }\nrelay: { resources: { requests: { cpu: null } } }', 'its relay'],
   [
     'workers',
@@ -133,6 +139,7 @@ test.each([
   ['member', 'api: { podDisruptionBudget: { maxUnavailable: 100% } }'],
   ['member', 'api: { podAnnotations: { dapr.io/volume-mounts: "ca:/etc/ca" }, podLabels: { team: members } }'],
   ['member', 'api: { resources: { limits: { memory: null } } }'],
+  ['member', 'api: { autoscaling: { enabled: true }, resources: { requests: { cpu: null }, limits: { cpu: "1" } } }'],
   ['workers', 'workers: { publish-recorder: {}, external-broadcaster: { replicas: 3 } }'],
   ['workers', 'commonLabels: { team: members }\ndefaults: { podLabels: { tier: back } }'],
   ['member', `image: { digest: sha256:${'0a'.repeat(32)} }`],

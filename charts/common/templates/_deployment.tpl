@@ -36,14 +36,8 @@ spec:
         {{- $labels | nindent 8 }}
         {{- include "common.added" (dict "own" $labels "more" $workload.podLabels "value" (printf "podLabels of %s" .app)) | nindent 8 }}
       annotations:
-        {{- $annotations := include "common.daprAnnotations" . }}
+        {{- $annotations := include "common.appAnnotations" . }}
         {{- $annotations | nindent 8 }}
-        # Sidecars read these at their start only.
-        {{- $read := include (print $root.Template.BasePath "/dapr.yaml") $root }}
-        {{- range .topics }}
-        {{- $read = print $read (include "common.subscription" (dict "root" $root "app" $.app "topic" .)) }}
-        {{- end }}
-        checksum/dapr: {{ $read | sha256sum }}
         {{- include "common.added" (dict "own" $annotations "more" $workload.podAnnotations "value" (printf "podAnnotations of %s" .app)) | nindent 8 }}
     spec:
       serviceAccountName: {{ .app }}
@@ -77,6 +71,17 @@ spec:
             - { name: relay, containerPort: 8082 }
           {{- include "common.probes" (dict "port" "relay" "probes" $root.Values.relay.probes) | nindent 10 }}
         {{- end }}
+{{- end }}
+
+{{/* Takes: root, app, topics. */}}
+{{- define "common.appAnnotations" -}}
+{{- $read := include (print .root.Template.BasePath "/dapr.yaml") .root -}}
+{{- range .topics -}}
+{{- $read = print $read (include "common.subscription" (dict "root" $.root "app" $.app "topic" .)) -}}
+{{- end -}}
+{{ include "common.daprAnnotations" . }}
+# Sidecars read these at their start only.
+checksum/dapr: {{ $read | sha256sum }}
 {{- end }}
 
 {{/* Takes: root, env (the app's own, YAML). */}}
@@ -159,8 +164,9 @@ spec:
 {{- $asking := list (list "it" .workload.resources) (list "its sidecar (dapr.resources)" $values.dapr.resources) -}}
 {{- if .relay }}{{ $asking = append $asking (list "its relay (relay.resources)" $values.relay.resources) }}{{ end -}}
 {{- range $asking -}}
-{{- if not (dig "requests" "cpu" "" (last .)) -}}
-{{- fail (printf "autoscaling of %s is enabled, by its use of the CPU that is asked for, and %s asks for none: set requests.cpu" $.app (first .)) -}}
+{{- $resources := last . | default dict -}}
+{{- if not (or (get ($resources.requests | default dict) "cpu") (get ($resources.limits | default dict) "cpu")) -}}
+{{- fail (printf "autoscaling of %s is enabled, by its use of the CPU that is asked for, and %s asks for none: set requests.cpu (a limit alone is asked for as well)" $.app (first .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -102,7 +102,8 @@ metadata:
   annotations:
     helm.sh/hook: pre-install,pre-upgrade,pre-rollback
     helm.sh/hook-weight: "10"
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+    # Helm may give up before it does: it would change consumers later then, for sidecars that never come.
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
     helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
 spec:
   backoffLimit: 3

@@ -112,15 +112,13 @@ dapr.io/enable-native-sidecar: {{ $dapr.nativeSidecar | quote }}
 dapr.io/sidecar-image: {{ . | quote }}
 {{- end }}
 {{- with $dapr.resources }}
-{{- with .requests }}
-dapr.io/sidecar-cpu-request: {{ .cpu | quote }}
-dapr.io/sidecar-memory-request: {{ .memory | quote }}
+{{- range $bound, $key := dict "request" "requests" "limit" "limits" }}
+{{- $amounts := get $dapr.resources $key | default dict }}
+{{- range $what := list "cpu" "memory" }}
+{{- with get $amounts $what }}
+dapr.io/sidecar-{{ $what }}-{{ $bound }}: {{ . | quote }}
 {{- end }}
-{{- with .limits }}
-{{- with .cpu }}
-dapr.io/sidecar-cpu-limit: {{ . | quote }}
 {{- end }}
-dapr.io/sidecar-memory-limit: {{ .memory | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -143,10 +143,11 @@ test('the command creates what is missing', async () => {
 
 const settings = { backOffSeconds: [20, 30], maxAckPending: 8 };
 /** As a sidecar makes it. */
-const consumer = (durable_name: string, deliver_subject: string) => ({
-  durable_name,
-  deliver_subject,
-  deliver_group: durable_name,
+const consumer = (app: string, topic: string) => ({
+  durable_name: `${app}-${topic}`,
+  deliver_subject: `to-${app}-${topic}`,
+  deliver_group: `${app}-${topic}`,
+  filter_subject: topic,
   ack_policy: AckPolicy.Explicit,
   ack_wait: nanos(15_000),
   backoff: [nanos(15_000), nanos(30_000)],
@@ -155,8 +156,7 @@ const consumer = (durable_name: string, deliver_subject: string) => ({
 
 test('consumers that are there get the settings that are given, and keep all else', async () => {
   await ensureStreams(url, ['heard'], limits);
-  for (const app of ['one', 'two', 'another'])
-    await manager.consumers.add('heard', consumer(`${app}-heard`, `to-${app}`));
+  for (const app of ['one', 'two', 'another']) await manager.consumers.add('heard', consumer(app, 'heard'));
   const before = await manager.consumers.info('heard', 'one-heard');
   const subscriptions = { heard: ['one', 'two', 'missing'], 'no-such-topic': ['one'] };
   const changed = {
@@ -182,21 +182,34 @@ test('consumers that are there get the settings that are given, and keep all els
   expect(await manager.consumers.list('heard').next()).toHaveLength(3);
 });
 
-test('a consumer goes on where it was', async () => {
+test('whoever is bound to a consumer meanwhile goes on where it was', async () => {
   await ensureStreams(url, ['going-on'], limits);
-  for (let i = 0; i < 3; i++) await publish('going-on', 10);
-  const { deliver_subject, deliver_group, ...pulled } = consumer('app-going-on', '');
-  await manager.consumers.add('going-on', pulled);
-  const next = async () => (await (await jetstream(connection).consumers.get('going-on', 'app-going-on')).next())!;
-  await (await next()).ackAck();
+  const { deliver_subject, ...asked } = consumer('app', 'going-on');
+  await manager.consumers.add('going-on', { ...asked, deliver_subject });
+  const heard: string[] = [];
+  const subscription = connection.subscribe(deliver_subject, {
+    queue: asked.deliver_group,
+    callback: (_, message) => {
+      heard.push(message.string());
+      message.respond();
+    },
+  });
+  for (const body of ['1', '2']) await jetstream(connection).publish('going-on', body);
+  await eventually(() => expect(heard).toEqual(['1', '2']));
   await updateConsumers(url, { 'going-on': ['app'] }, settings);
-  expect((await next()).seq).toBe(2);
+  await jetstream(connection).publish('going-on', '3');
+  await eventually(() => expect(heard).toEqual(['1', '2', '3']));
+  expect(await manager.consumers.info('going-on', 'app-going-on')).toMatchObject({
+    num_ack_pending: 0,
+    config: { max_ack_pending: 8, filter_subject: 'going-on', deliver_subject },
+  });
+  subscription.unsubscribe();
 });
 
 test('the command tells what it has changed, and what it wants to be told', async () => {
   const given = { CONSUMER_BACK_OFF_SECONDS: '20,60', CONSUMER_MAX_ACK_PENDING: '4' };
   await ensureStreams(url, ['told'], limits);
-  await manager.consumers.add('told', consumer('app-told', 'to-app'));
+  await manager.consumers.add('told', consumer('app', 'told'));
   const lines = await command(['services/streams/consumers.ts', 'told=app,other'], given);
   expect(lines).toContain('"consumer":"app-told","changed":{"ack_wait":{"from":"15 s","to":"20 s"}');
   expect(lines).toContain('"consumers":["app-told"],"msg":"done"');
