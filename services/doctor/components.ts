@@ -1,9 +1,9 @@
 import { type Cluster, type Component, isFor, type Resiliency } from './cluster.ts';
-import { type Finding, finding, remake, restart } from './finding.ts';
+import { finding, type Misdeclared, remake } from './finding.ts';
 import { badSettings, valueIn } from './rules.ts';
 
 /** What loses events, or stops them, of each Component that these apps may use. */
-export function examineComponents(cluster: Cluster, apps: readonly string[]): Finding[] {
+export function examineComponents(cluster: Cluster, apps: readonly string[]): Misdeclared[] {
   return cluster.components
     .filter(({ spec }) => spec.type.startsWith('pubsub.'))
     .flatMap((component) => {
@@ -15,17 +15,18 @@ export function examineComponents(cluster: Cluster, apps: readonly string[]): Fi
       if (component.scopes.length === 0) wrong.push('it has no scopes: every app of the namespace may use it');
       wrong.push(...hearing.flatMap(({ app, topics }) => badDurable(component, app, topics)));
       const readers = component.scopes.length > 0 ? component.scopes : hearing.map(({ app }) => app);
-      const remedy = remake('components.dapr.io', component.metadata, readers);
+      const remedy = remake('components.dapr.io', component.metadata);
       const untried = hearing.filter(({ app }) => !triesForEver(cluster.resiliencies, component.metadata.name, app));
       return [
-        ...wrong.map((what) => finding(where, what, remedy)),
-        ...untried.map(({ app }) =>
-          finding(
+        ...wrong.map((what) => ({ ...finding(where, what, remedy), readers })),
+        ...untried.map(({ app }) => ({
+          ...finding(
             where,
             `no Resiliency tries its deliveries to ${app} for ever: some brokers take what a handler refused for done`,
-            `let the chart make its Resiliency, and see that no other has policies of the same names, then ${restart(app)}`,
+            '# let the chart make its Resiliency, and see that no other has policies of the same names',
           ),
-        ),
+          readers: [app],
+        })),
       ];
     });
 }

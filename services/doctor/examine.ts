@@ -2,7 +2,7 @@ import type { Subscriber } from '#eventing/subscribers';
 import type { Cluster } from './cluster.ts';
 import { examineComponents } from './components.ts';
 import { unknownFields } from './definitions.ts';
-import { type Finding, finding } from './finding.ts';
+import { type Finding, finding, readLast } from './finding.ts';
 import { examineDeployment, examineSidecars } from './pods.ts';
 import { examineMissing, examineSilence, examineSubscriptions } from './subscriptions.ts';
 
@@ -21,15 +21,15 @@ export interface Examined {
  */
 export function examine({ apps, cluster, subscribers, now }: Examined): Finding[] {
   const of = (app: string) => subscribers?.find(({ appId }) => appId === app);
-  const declared = [
-    ...examineDefinitions(cluster),
+  const outdated = examineDefinitions(cluster);
+  const misdeclared = [
     ...apps.flatMap((app) => [...examineMissing(cluster, app, of(app), now), ...examineSubscriptions(cluster, app)]),
     ...examineComponents(cluster, apps),
   ];
-  // A sidecar that was started anew would read what is wrong there; the one that runs may hear yet.
-  const mayRestart = declared.length === 0;
+  const mayRestart = outdated.length + misdeclared.length === 0;
   return [
-    ...declared,
+    ...outdated,
+    ...readLast(misdeclared),
     ...apps.flatMap((app) => [
       ...examineDeployment(cluster, app),
       ...(subscribers ? examineSidecars(cluster, app, { subscriber: of(app), now, mayRestart }) : []),

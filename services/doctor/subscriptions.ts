@@ -1,7 +1,7 @@
 import type { Subscriber } from '#eventing/subscribers';
-import { type Cluster, isFor, isSubscribed, type Subscription } from './cluster.ts';
+import { type Cluster, type Component, isFor, isSubscribed, type Subscription } from './cluster.ts';
 import { mayHear } from './components.ts';
-import { type Finding, finding, remake, restart, upgrade } from './finding.ts';
+import { type Finding, finding, type Misdeclared, remake, upgrade } from './finding.ts';
 import { reportsOf } from './pods.ts';
 
 /** What an app says that it hears, against the Subscriptions that there are. */
@@ -10,7 +10,7 @@ export function examineMissing(
   app: string,
   subscriber: Subscriber | undefined,
   now: Date,
-): Finding[] {
+): Misdeclared[] {
   // Sidecars read Subscriptions at their start only: those that run may have it yet.
   const reports = reportsOf(cluster, app, subscriber, now).map(({ report }) => report);
   return (subscriber?.topics ?? []).flatMap(({ topic }) => {
@@ -20,10 +20,11 @@ export function examineMissing(
     const what = isHeard
       ? `is not there: ${app} hears ${topic} until its pods are replaced, and then no more`
       : `is not there: ${app} is to hear ${topic}, and hears nothing`;
-    const again = upgrade(cluster, app);
-    return [
-      finding(`Subscription ${app}-${topic}`, what, areAllHearing && isHeard ? again : `${again} &&\n${restart(app)}`),
-    ];
+    const name = `${app}-${topic}`;
+    // It may be there, and be about something else.
+    const other = cluster.subscriptions.find(({ metadata }) => metadata.name === name);
+    const remedy = other ? remake('subscriptions.dapr.io', other.metadata) : upgrade(cluster, app);
+    return [{ ...finding(`Subscription ${name}`, what, remedy), readers: isHeard && areAllHearing ? [] : [app] }];
   });
 }
 
@@ -54,29 +55,39 @@ const JUST_NOW_SECONDS = 5;
 const LONG_AGO_SECONDS = 120;
 
 /** Whether what its Subscriptions name is there, open to the app, and such that nothing gets lost. */
-export function examineSubscriptions(cluster: Cluster, app: string): Finding[] {
+export function examineSubscriptions(cluster: Cluster, app: string): Misdeclared[] {
   return cluster.subscriptions
     .filter(({ scopes }) => scopes.includes(app))
-    .flatMap((subscription) =>
-      faults(cluster, app, subscription).map((what) =>
-        finding(
-          `Subscription ${subscription.metadata.name}`,
-          what,
-          remake('subscriptions.dapr.io', subscription.metadata, [app]),
-        ),
-      ),
-    );
+    .flatMap((subscription) => {
+      const { metadata, spec } = subscription;
+      const component = cluster.components.find(({ metadata }) => metadata.name === spec.pubsubname);
+      const own = remake('subscriptions.dapr.io', metadata);
+      // Of the two that do not go together, the one that has not what its name says.
+      const isTopicsOwn = metadata.name === `${app}-${spec.topic}`;
+      const between = !component
+        ? upgrade(cluster, app)
+        : isTopicsOwn
+          ? remake('components.dapr.io', component.metadata)
+          : own;
+      const tell = (remedy: string) => (what: string) => ({
+        ...finding(`Subscription ${metadata.name}`, what, remedy),
+        readers: [app],
+      });
+      return [...misfits(component, app, spec).map(tell(between)), ...faults(component, spec).map(tell(own))];
+    });
 }
 
-function faults({ components }: Cluster, app: string, { spec }: Subscription): string[] {
-  const { pubsubname, topic, metadata } = spec;
+function misfits(component: Component | undefined, app: string, { pubsubname, topic }: Subscription['spec']): string[] {
   const named = `names the Component ${pubsubname}`;
-  const component = components.find((it) => it.metadata.name === pubsubname);
+  if (!component) return [`${named}, which is not there`];
   const found: string[] = [];
-  if (!component) found.push(`${named}, which is not there`);
-  if (component && !isFor(component, app)) found.push(`${named}, whose scopes do not name ${app}`);
-  if (component && !mayHear(component, app, topic))
-    found.push(`${named}, whose subscriptionScopes do not let ${app} hear ${topic}`);
+  if (!isFor(component, app)) found.push(`${named}, whose scopes do not name ${app}`);
+  if (!mayHear(component, app, topic)) found.push(`${named}, whose subscriptionScopes do not let ${app} hear ${topic}`);
+  return found;
+}
+
+function faults(component: Component | undefined, { metadata }: Subscription['spec']): string[] {
+  const found: string[] = [];
   if (metadata.rawPayload !== 'true')
     found.push('is not raw (metadata.rawPayload): what is no CloudEvent would be refused by the sidecar, for ever');
   if (component?.spec.type === 'pubsub.rabbitmq' && metadata.queueType !== 'quorum')

@@ -49,14 +49,35 @@ describe('What to do about it makes nothing worse:', () => {
     // A platform's own.
     delete named(broken.components, 'workers-member-external').metadata.labels;
     expect((await look(broken)).findings).toMatchObject([
-      { remedy: 'let the chart make it, then restart the apps that it names' },
+      {
+        remedy:
+          '# make workers-member-external as the charts make it\nkubectl rollout restart deployment/publish-recorder',
+      },
     ]);
+  });
+
+  test('of a Subscription and a Component that do not go together, the one is made anew that is not what its name says', async () => {
+    const world = well();
+    set(world, 'workers-member-internal', 'subscriptionScopes', 'nobody=member-internal');
+    const [first] = (await look(world)).findings;
+    expect(first!.what).toMatch(/whose subscriptionScopes do not let/);
+    expect(first!.remedy).toBe(`kubectl delete components.dapr.io workers-member-internal &&\n${UPGRADE}`);
+    const gone = well();
+    remove(gone.components, 'workers-member-internal');
+    expect((await look(gone)).findings[0]!.remedy).toBe(UPGRADE);
   });
 
   test('nobody is restarted to read what is wrong', async () => {
     const world = well();
     named(world.subscriptions, NAME).spec.topic = 'members';
     const { findings } = await look(world);
+    const declared = findings.filter(({ where }) => !where.startsWith('Pod '));
+    expect(declared.length).toBeGreaterThan(2);
+    for (const { remedy } of declared.slice(0, 2))
+      expect(remedy).toBe(`kubectl delete subscriptions.dapr.io ${NAME} &&\n${UPGRADE}`);
+    expect(declared.map(({ remedy }) => remedy.includes('rollout restart'))).toEqual(
+      declared.map((_, index) => index === declared.length - 1),
+    );
     const follows = findings.find(({ what }) => what.startsWith('its sidecar does not follow'));
     expect(follows!.remedy).toBe('mend what else is found, then look again');
     expect(findings.indexOf(follows!)).toBeGreaterThan(0);
