@@ -1,5 +1,7 @@
+import type { Subscriber } from '#eventing/subscribers';
 import { type Cluster, type Component, isFor, type Resiliency } from './cluster.ts';
-import { finding, type Misdeclared, remake } from './finding.ts';
+import { byReleaseOf, type Misdeclared, makerOf, misdeclared } from './finding.ts';
+import { reportsOf } from './pods.ts';
 import { badSettings, valueIn } from './rules.ts';
 
 /** What loses events, or stops them, of each Component that these apps may use. */
@@ -8,27 +10,57 @@ export function examineComponents(cluster: Cluster, apps: readonly string[]): Mi
     .filter(({ spec }) => spec.type.startsWith('pubsub.'))
     .flatMap((component) => {
       const hearing = heardThrough(cluster, component, apps);
-      const isOurs = hearing.length > 0 || component.scopes.some((app) => apps.includes(app));
-      if (!isOurs) return [];
-      const where = `Component ${component.metadata.name}`;
+      const readers = apps.filter((app) => component.scopes.includes(app));
+      if (hearing.length + readers.length === 0) return [];
+      const { name } = component.metadata;
+      const where = `Component ${name}`;
       const wrong = badSettings(component);
       if (component.scopes.length === 0) wrong.push('it has no scopes: every app of the namespace may use it');
       wrong.push(...hearing.flatMap(({ app, topics }) => badDurable(component, app, topics)));
-      const readers = component.scopes.length > 0 ? component.scopes : hearing.map(({ app }) => app);
-      const remedy = remake('components.dapr.io', component.metadata);
-      const untried = hearing.filter(({ app }) => !triesForEver(cluster.resiliencies, component.metadata.name, app));
+      const all = readers.length > 0 ? readers : hearing.map(({ app }) => app);
+      const words = `make ${name} as the charts make Components, or have it made so: it is not a chart's of ours`;
+      const by = makerOf(cluster, apps, component, words);
       return [
-        ...wrong.map((what) => ({ ...finding(where, what, remedy), readers })),
-        ...untried.map(({ app }) => ({
-          ...finding(
-            where,
-            `no Resiliency tries its deliveries to ${app} for ever: some brokers take what a handler refused for done`,
-            '# let the chart make its Resiliency, and see that no other has policies of the same names',
-          ),
-          readers: [app],
-        })),
+        ...wrong.map((what) => misdeclared(where, what, by, all)),
+        ...hearing.flatMap(({ app }) => examineResiliency(cluster, name, app)),
       ];
     });
+}
+
+/** What its sidecars publish through, or will after their next start, and is not there. */
+export function examineGone(
+  cluster: Cluster,
+  app: string,
+  subscriber: Subscriber | undefined,
+  now: Date,
+): Misdeclared[] {
+  const loaded = reportsOf(cluster, app, subscriber, now).map(({ report }) =>
+    (report?.components ?? []).filter(({ type }) => type.startsWith('pubsub.')).map(({ name }) => name),
+  );
+  const isHeardThrough = (name: string) =>
+    cluster.subscriptions.some((it) => isFor(it, app) && it.spec.pubsubname === name);
+  const isThere = (name: string) => cluster.components.some((it) => it.metadata.name === name && isFor(it, app));
+  return [...new Set(loaded.flat())]
+    .filter((name) => !isThere(name) && !isHeardThrough(name))
+    .map((name) =>
+      misdeclared(
+        `Component ${name}`,
+        `is not there for ${app}: its sidecars have it until they are replaced, and then no more`,
+        byReleaseOf(cluster, app),
+        loaded.every((it) => it.includes(name)) ? [] : [app],
+      ),
+    );
+}
+
+function examineResiliency(cluster: Cluster, component: string, app: string): Misdeclared[] {
+  const known = cluster.resiliencies.filter((it) => isFor(it, app));
+  if (triesForEver(known, component)) return [];
+  const words = "see that it has no targets and policies of the names that the chart's Resiliency has";
+  const by = known
+    .map((it) => makerOf(cluster, [app], it, `Resiliency ${it.metadata.name}: ${words}`))
+    .find((it) => 'words' in it);
+  const what = `no Resiliency tries its deliveries to ${app} for ever: some brokers take what a handler refused for done`;
+  return [misdeclared(`Component ${component}`, what, by ?? byReleaseOf(cluster, app), [app])];
 }
 
 /** Which of these apps hear which topics through a Component. */
@@ -53,9 +85,8 @@ function badDurable(component: Component, app: string, topics: readonly string[]
     : [`durableName is "${durable}" and has to hold ${topics[0]}: another topic by that name would get nothing`];
 }
 
-/** Whoever it is not scoped to knows nothing of it. Names are those of all that an app knows: of two the one that is read last counts. */
-function triesForEver(resiliencies: readonly Resiliency[], component: string, app: string): boolean {
-  const known = resiliencies.filter((it) => isFor(it, app));
+/** Names are those of all that an app knows: of two the one that is read last counts. */
+function triesForEver(known: readonly Resiliency[], component: string): boolean {
   const named = known.flatMap(({ spec }) => spec.targets.components[component] ?? []);
   return (
     named.length > 0 &&

@@ -1,8 +1,18 @@
 import type { Subscriber } from '#eventing/subscribers';
 import type { Cluster } from './cluster.ts';
-import { examineComponents } from './components.ts';
+import { examineComponents, examineGone } from './components.ts';
 import { unknownFields } from './definitions.ts';
-import { type Finding, finding, readLast } from './finding.ts';
+import {
+  type Finding,
+  finding,
+  LATER,
+  type Misdeclared,
+  mend,
+  releaseOf,
+  restart,
+  restore,
+  thenRestart,
+} from './finding.ts';
 import { examineDeployment, examineSidecars } from './pods.ts';
 import { examineMissing, examineSilence, examineSubscriptions } from './subscriptions.ts';
 
@@ -21,22 +31,30 @@ export interface Examined {
  */
 export function examine({ apps, cluster, subscribers, now }: Examined): Finding[] {
   const of = (app: string) => subscribers?.find(({ appId }) => appId === app);
-  const outdated = examineDefinitions(cluster);
-  const misdeclared = [
-    ...apps.flatMap((app) => [...examineMissing(cluster, app, of(app), now), ...examineSubscriptions(cluster, app)]),
+  const declared = [
+    ...apps.flatMap((app) => [
+      ...examineMissing(cluster, app, of(app), now),
+      ...examineGone(cluster, app, of(app), now),
+    ]),
+    ...examineSubscriptions(cluster, apps),
     ...examineComponents(cluster, apps),
   ];
-  const mayRestart = outdated.length + misdeclared.length === 0;
+  const outdated = examineDefinitions(cluster, apps, declared);
+  const mayRestart = outdated.length + declared.length === 0;
   return [
     ...outdated,
-    ...readLast(misdeclared),
+    ...(outdated.length > 0 ? declared.map(withDefinitions) : mend(declared)),
     ...apps.flatMap((app) => [
-      ...examineDeployment(cluster, app),
+      ...examineDeployment(cluster, app, mayRestart),
       ...(subscribers ? examineSidecars(cluster, app, { subscriber: of(app), now, mayRestart }) : []),
       ...examineSilence(cluster, app, of(app)),
     ]),
   ];
 }
+
+/** What a definition does not know is not in a release's resources either: they are mended together. */
+const withDefinitions = ({ where, what, by }: Misdeclared): Finding =>
+  finding(where, what, 'words' in by ? `# ${by.words}` : LATER);
 
 /**
  * As the chart brings them: `kubectl apply` alone ends in a conflict with Helm, which made them. The operator writes its own address into one
@@ -46,16 +64,26 @@ const UPGRADE_DEFINITIONS = [
   "DAPR=$(kubectl get deployment dapr-operator --namespace dapr-system --output jsonpath='{.spec.template.spec.containers[0].image}' | sed 's/.*://')",
   'helm show crds dapr --repo https://dapr.github.io/helm-charts --version $DAPR | kubectl apply --server-side --force-conflicts --filename -',
   'kubectl rollout restart deployment/dapr-operator --namespace dapr-system',
-  'then upgrade the charts, and kubectl rollout restart deployment --selector app.kubernetes.io/part-of=member-system',
-].join('\n');
+  'kubectl rollout status deployment/dapr-operator --namespace dapr-system',
+];
 
-function examineDefinitions({ definitions = [] }: Cluster): Finding[] {
+function examineDefinitions(
+  { definitions = [], deployments }: Cluster,
+  apps: readonly string[],
+  declared: readonly Misdeclared[],
+): Finding[] {
+  const installed = apps.filter((app) => releaseOf({ deployments }, app));
+  const releases = [...new Set(installed.map((app) => releaseOf({ deployments }, app)!))];
+  const commands = [...UPGRADE_DEFINITIONS, ...releases.map((it) => restore(it))];
+  const remedy = declared.every(({ by }) => 'release' in by)
+    ? [...commands, restart(installed)].join(' &&\n')
+    : `${commands.join(' &&\n')}\n# mend what else is found${thenRestart(installed)}`;
   return definitions.flatMap((definition) =>
     unknownFields(definition).map((what) =>
       finding(
         `CustomResourceDefinition ${definition.metadata.name}`,
         `is older than what is made with it: it ${what}`,
-        UPGRADE_DEFINITIONS,
+        remedy,
       ),
     ),
   );

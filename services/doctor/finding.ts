@@ -12,53 +12,89 @@ export interface Finding {
 export const finding = (where: string, what: string, remedy: string): Finding => ({ where, what, remedy });
 
 /** Something that is wrong with what sidecars read at their start. */
-export interface Misdeclared extends Finding {
+export interface Misdeclared {
+  readonly where: string;
+  readonly what: string;
+  /** Who has it as it should be: a release of ours, or somebody who has to be told in words. */
+  readonly by: { readonly release: string } | { readonly words: string };
   /** The apps that have to read it anew once it is mended. */
   readonly readers: readonly string[];
 }
 
-/**
- * The same, with who has to read it behind the last of them: a sidecar that was started anew before all is mended would read what is wrong, and
- * be deaf where it heard yet.
- */
-export function readLast(misdeclared: readonly Misdeclared[]): Finding[] {
-  const readers = [...new Set(misdeclared.flatMap((it) => it.readers))].sort();
-  return misdeclared.map(({ where, what, remedy }, index) => {
-    const isLast = index === misdeclared.length - 1 && readers.length > 0;
-    return finding(
-      where,
-      what,
-      isLast ? `${remedy}${remedy.startsWith('#') ? '' : ' &&'}\n${restart(...readers)}` : remedy,
-    );
-  });
-}
+export const misdeclared = (
+  where: string,
+  what: string,
+  by: Misdeclared['by'],
+  readers: readonly string[],
+): Misdeclared => ({ where, what, by, readers });
 
 /** Of what comes of something else that is found: done before that, it would make it worse. */
 export const LATER = 'mend what else is found, then look again';
 
-type Labels = Readonly<Record<string, string>> | undefined;
-
-/** Has Helm make again what the chart of an app's release makes, as it was told to. */
-export const upgrade = ({ deployments }: Cluster, app: string): string =>
-  upgradeOf(deployments.find(({ metadata }) => metadata.name === app)?.metadata.labels) ??
-  `# upgrade the chart that ${app} is in`;
-
 /**
- * Has Helm make a resource again that is not as its chart makes it. Helm brings back what is gone, and not what somebody has edited: version 3
- * compares its own two manifests, version 4 stops at fields that are another's. Sidecars that run do not notice that it is away for a moment.
- * @param kind as kubectl takes it
+ * What to do about them: what is wrong with what a release makes is mended at once, and who has to read it is restarted behind that. Not who
+ * would read as well what only somebody else can mend: a sidecar that hears yet would be deaf after it.
  */
-export function remake(kind: string, { name, labels }: { readonly name: string; readonly labels: Labels }): string {
-  const again = upgradeOf(labels);
-  return again ? `kubectl delete ${kind} ${name} &&\n${again}` : `# make ${name} as the charts make it`;
+export function mend(them: readonly Misdeclared[]): Finding[] {
+  const inWords: Finding[] = [];
+  const waiting = new Set<string>();
+  const byRelease = new Map<string, Misdeclared[]>();
+  for (const it of them) {
+    if ('release' in it.by) {
+      byRelease.set(it.by.release, [...(byRelease.get(it.by.release) ?? []), it]);
+      continue;
+    }
+    for (const reader of it.readers) waiting.add(reader);
+    inWords.push(finding(it.where, it.what, `# ${it.by.words}${thenRestart(it.readers)}`));
+  }
+  const byHelm = [...byRelease].flatMap(([release, ours]) => {
+    const readers = ours.flatMap((it) => it.readers).filter((app) => !waiting.has(app));
+    const remedy = [restore(release), ...(readers.length > 0 ? [restart(readers)] : [])].join(' &&\n');
+    return ours.map(({ where, what }) => finding(where, what, remedy));
+  });
+  return [...inWords, ...byHelm];
 }
 
-export const restart = (...apps: readonly string[]): string =>
-  `kubectl rollout restart ${apps.map((app) => `deployment/${app}`).join(' ')}`;
+/** What has to wait for somebody's doing, as words. */
+export const thenRestart = (readers: readonly string[]): string =>
+  readers.length > 0 ? `\n# then: ${restart(readers)}` : '';
 
-function upgradeOf(labels: Labels): string | undefined {
-  const [release, chart] = [labels?.['app.kubernetes.io/instance'], labels?.['helm.sh/chart']];
-  return release && chart
-    ? `helm upgrade ${release} charts/${chart.replace(/-\d+\..*/, '')} --reset-then-reuse-values --wait --timeout 15m`
-    : undefined;
+/**
+ * Has the cluster hold again what a release holds of Dapr's resources, whether they are gone or edited, as Helm itself would write them. Not
+ * `helm upgrade`: that leaves an edit as it is (version 3 compares its own two manifests) or stops at it (version 4, at a field of another's).
+ * It takes no chart and no values, runs no hooks, and running sidecars do not notice.
+ * @param selector of which of its resources; those that sidecars read, unless told
+ */
+export const restore = (release: string, selector = 'app.kubernetes.io/component=eventing'): string =>
+  `helm get manifest ${release} | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`;
+
+export const restart = (apps: readonly string[]): string =>
+  `kubectl rollout restart ${[...new Set(apps)]
+    .sort()
+    .map((app) => `deployment/${app}`)
+    .join(' ')}`;
+
+/** The release that an app is in; undefined of one that is not installed. */
+export const releaseOf = ({ deployments }: Pick<Cluster, 'deployments'>, app: string): string | undefined =>
+  deployments.find(({ metadata }) => metadata.name === app)?.metadata.labels['app.kubernetes.io/instance'];
+
+export function byReleaseOf(cluster: Cluster, app: string): Misdeclared['by'] {
+  const release = releaseOf(cluster, app);
+  return release ? { release } : { words: `install the chart that ${app} is in` };
+}
+
+/** The release that one of these apps is in and that has made a resource; or else words for who has. */
+export function makerOf(
+  cluster: Cluster,
+  apps: readonly string[],
+  { metadata: { labels } }: Labelled,
+  words: string,
+): Misdeclared['by'] {
+  const release = labels['app.kubernetes.io/instance'];
+  const isOurs = labels['app.kubernetes.io/part-of'] === 'member-system';
+  return isOurs && release && apps.some((app) => releaseOf(cluster, app) === release) ? { release } : { words };
+}
+
+interface Labelled {
+  readonly metadata: { readonly labels: Readonly<Record<string, string>> };
 }

@@ -1,6 +1,6 @@
 import type { Subscriber } from '#eventing/subscribers';
 import { type Cluster, type Deployment, isFor, isSubscribed, type Pod } from './cluster.ts';
-import { type Finding, finding, LATER, restart, upgrade } from './finding.ts';
+import { type Finding, finding, LATER, releaseOf, restart, restore } from './finding.ts';
 
 /** An app that is well reports four times in this time; milliseconds. */
 const STALE_MS = 120_000;
@@ -12,8 +12,8 @@ const isReady = ({ status }: Pod): boolean =>
 const podsOf = (cluster: Cluster, app: string): Pod[] =>
   cluster.pods.filter((pod) => appOf(pod) === app && pod.metadata.deletionTimestamp === undefined);
 
-/** Whether it runs, and with a sidecar. */
-export function examineDeployment(cluster: Cluster, app: string): Finding[] {
+/** Whether it runs, and with a sidecar; whether its pods may be replaced to mend that. */
+export function examineDeployment(cluster: Cluster, app: string, mayRestart: boolean): Finding[] {
   const deployment = cluster.deployments.find(({ metadata }) => metadata.name === app);
   const where = `Deployment ${app}`;
   if (!deployment) return [finding(where, 'is not there', `install the chart that ${app} is in`)];
@@ -38,7 +38,7 @@ export function examineDeployment(cluster: Cluster, app: string): Finding[] {
     found.push(
       finding(where, 'has no pod that is ready', `kubectl describe pods --selector app.kubernetes.io/name=${app}`),
     );
-  return [...found, ...examineAnnotations(cluster, deployment)];
+  return [...found, ...examineAnnotations(cluster, deployment, mayRestart)];
 }
 
 /** What its sidecar has to be told, by annotation: what a value has to be like, and what comes of another. */
@@ -57,11 +57,17 @@ const ANNOTATIONS: Readonly<Record<string, readonly [isWell: (value: string) => 
   ],
 };
 
-function examineAnnotations(cluster: Cluster, { metadata: { name }, spec }: Deployment): Finding[] {
+function examineAnnotations(
+  cluster: Cluster,
+  { metadata: { name }, spec }: Deployment,
+  mayRestart: boolean,
+): Finding[] {
   const { annotations } = spec.template.metadata;
+  const release = releaseOf(cluster, name);
+  const mended = release ? restore(release, `app.kubernetes.io/name=${name}`) : `# set it on deployment/${name}`;
   return Object.entries(ANNOTATIONS)
     .filter(([annotation, [isWell]]) => !isWell(annotations[annotation] ?? ''))
-    .map(([annotation, [, why]]) => finding(`Deployment ${name}`, `${annotation} ${why}`, upgrade(cluster, name)));
+    .map(([annotation, [, why]]) => finding(`Deployment ${name}`, `${annotation} ${why}`, mayRestart ? mended : LATER));
 }
 
 /** What the sidecar of each pod that is to stay and ready says of itself; nothing of one that has not said it lately. */
@@ -85,7 +91,7 @@ export function examineSidecars(
   const components = cluster.components.filter(({ scopes }) => scopes.includes(app));
   return reportsOf(cluster, app, subscriber, now).flatMap(({ name, last, report }) => {
     const look = `kubectl logs ${name} --container daprd`;
-    const tell = (what: string, remedy = `${look}\n${restart(app)}`) =>
+    const tell = (what: string, remedy = `${look}\n${restart([app])}`) =>
       finding(`Pod ${name}`, what, mayRestart ? remedy : LATER);
     if (!last) return [finding(`Pod ${name}`, 'its sidecar has not been heard of', look)];
     if (!report) return [finding(`Pod ${name}`, `its sidecar was heard of last at ${last.reportedAt}`, look)];
@@ -107,7 +113,7 @@ export function examineSidecars(
       ...unknown.map(({ component, topic }) =>
         tell(
           `its sidecar hears ${topic} through ${component}, and no Subscription says so: one that has gone since, or the app's own, which wins silently`,
-          restart(app),
+          restart([app]),
         ),
       ),
     ];

@@ -76,7 +76,11 @@ async function ask(apiUrl: string, operatorToken: string): Promise<readonly Subs
 
 /** What was found, for people. */
 export function print({ findings, unseen }: Awaited<ReturnType<typeof diagnose>>): string {
-  const lines = findings.map(({ where, what, remedy }) => `${where} ${what}\n    ${remedy.replaceAll('\n', '\n    ')}`);
+  const lines = findings.flatMap(({ where, what, remedy }, index) => {
+    // What mends several at once is said behind the last of them.
+    const isSaidBelow = findings[index + 1]?.remedy === remedy;
+    return [`${where} ${what}`, ...(isSaidBelow ? [] : remedy.split('\n').map((line) => `    ${line}`))];
+  });
   const verdict =
     findings.length === 0 ? 'Nothing is found that keeps events from being heard.' : `${findings.length} found.`;
   return [...lines, verdict, ...unseen].join('\n');

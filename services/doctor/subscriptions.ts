@@ -1,7 +1,7 @@
 import type { Subscriber } from '#eventing/subscribers';
 import { type Cluster, type Component, isFor, isSubscribed, type Subscription } from './cluster.ts';
 import { mayHear } from './components.ts';
-import { type Finding, finding, type Misdeclared, remake, upgrade } from './finding.ts';
+import { byReleaseOf, type Finding, finding, type Misdeclared, makerOf, misdeclared } from './finding.ts';
 import { reportsOf } from './pods.ts';
 
 /** What an app says that it hears, against the Subscriptions that there are. */
@@ -20,11 +20,12 @@ export function examineMissing(
     const what = isHeard
       ? `is not there: ${app} hears ${topic} until its pods are replaced, and then no more`
       : `is not there: ${app} is to hear ${topic}, and hears nothing`;
-    const name = `${app}-${topic}`;
-    // It may be there, and be about something else.
-    const other = cluster.subscriptions.find(({ metadata }) => metadata.name === name);
-    const remedy = other ? remake('subscriptions.dapr.io', other.metadata) : upgrade(cluster, app);
-    return [{ ...finding(`Subscription ${name}`, what, remedy), readers: isHeard && areAllHearing ? [] : [app] }];
+    return misdeclared(
+      `Subscription ${app}-${topic}`,
+      what,
+      byReleaseOf(cluster, app),
+      isHeard && areAllHearing ? [] : [app],
+    );
   });
 }
 
@@ -51,30 +52,28 @@ export function unheardYet({ appId, topics }: Subscriber, now: Date): string[] {
 
 /** That something was heard is noted a moment later. */
 const JUST_NOW_SECONDS = 5;
-/** By then it counts as missed, or it was heard long before its relay noted that it had sent it. */
-const LONG_AGO_SECONDS = 120;
+/** By then it counts as missed, with the longest silence that the charts allow, or was heard long before its relay noted that it had sent it. */
+const LONG_AGO_SECONDS = 5_400;
 
-/** Whether what its Subscriptions name is there, open to the app, and such that nothing gets lost. */
-export function examineSubscriptions(cluster: Cluster, app: string): Misdeclared[] {
-  return cluster.subscriptions
-    .filter(({ scopes }) => scopes.includes(app))
-    .flatMap((subscription) => {
-      const { metadata, spec } = subscription;
-      const component = cluster.components.find(({ metadata }) => metadata.name === spec.pubsubname);
-      const own = remake('subscriptions.dapr.io', metadata);
-      // Of the two that do not go together, the one that has not what its name says.
-      const isTopicsOwn = metadata.name === `${app}-${spec.topic}`;
-      const between = !component
-        ? upgrade(cluster, app)
-        : isTopicsOwn
-          ? remake('components.dapr.io', component.metadata)
-          : own;
-      const tell = (remedy: string) => (what: string) => ({
-        ...finding(`Subscription ${metadata.name}`, what, remedy),
-        readers: [app],
-      });
-      return [...misfits(component, app, spec).map(tell(between)), ...faults(component, spec).map(tell(own))];
-    });
+/** Whether what their Subscriptions name is there, open to them, and such that nothing gets lost. */
+export function examineSubscriptions(cluster: Cluster, apps: readonly string[]): Misdeclared[] {
+  return cluster.subscriptions.flatMap((subscription) => {
+    const { metadata, scopes, spec } = subscription;
+    const readers = apps.filter((app) => isFor(subscription, app));
+    if (readers.length === 0) return [];
+    const where = `Subscription ${metadata.name}`;
+    // Of a Subscription and a Component that do not go together, one is not as the release has it, which makes both.
+    const by = makerOf(cluster, apps, subscription, `mend or remove ${where}, which is not the chart's`);
+    const component = cluster.components.find((it) => it.metadata.name === spec.pubsubname);
+    const wrong = faults(component, spec);
+    if (scopes.length === 0) wrong.push('has no scopes: every app of the namespace follows it');
+    return [
+      ...wrong.map((what) => misdeclared(where, what, by, readers)),
+      ...scopes
+        .filter((app) => apps.includes(app))
+        .flatMap((app) => misfits(component, app, spec).map((what) => misdeclared(where, what, by, [app]))),
+    ];
+  });
 }
 
 function misfits(component: Component | undefined, app: string, { pubsubname, topic }: Subscription['spec']): string[] {

@@ -241,6 +241,13 @@ test('a Subscription says whose it is and what it is about', async () => {
     });
 });
 
+test('what sidecars read can be told from all else', async () => {
+  const all = await renderAll();
+  const read = all.filter(({ metadata }) => metadata.labels?.['app.kubernetes.io/component'] === 'eventing');
+  expect(read).toEqual(all.filter(({ apiVersion }) => apiVersion.startsWith('dapr.io/')));
+  expect(new Set(read.map(({ kind }) => kind)).size).toBe(4);
+});
+
 test.each(charts)('what Helm says after an install of %s names what there is', async (chart) => {
   const notes = await renderNotes(helm, chart);
   const there = (await render(helm, chart)).map(({ kind, metadata }) => `${kind.toLowerCase()}/${metadata.name}`);

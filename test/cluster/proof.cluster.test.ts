@@ -1,8 +1,13 @@
+import { mkdtempDisposable, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JetStreamManager } from '@nats-io/jetstream';
+import { charts } from '../../docs/charts.ts';
 import { installChart, NAMESPACE } from '../../k8s/cluster.ts';
 import { type Cluster, current } from '../../k8s/clusters.ts';
 import { forward, openApiServer, openStage } from '../../k8s/stage.ts';
+import type { Finding } from '../../services/doctor/finding.ts';
 import { diagnose } from '../../services/doctor/report.ts';
 import { workers } from '../../services/workers/workers.ts';
 import { atBroker as connected } from '../e2e/broker.ts';
@@ -33,8 +38,8 @@ async function canary(): Promise<string> {
   return (await kubectl('exec', 'deployment/family-account', '--container', 'app', '--', 'sh', '-c', command)).trim();
 }
 
-/** Where the doctor finds something. */
-async function findings(): Promise<string[]> {
+/** What the doctor finds. */
+async function look(): Promise<Finding[]> {
   await using stage = await openStage(cluster.shell, NAMESPACE);
   await using kubernetes = await openApiServer(cluster.shell);
   const options = { kubernetes, namespace: NAMESPACE };
@@ -53,7 +58,19 @@ async function findings(): Promise<string[]> {
     }),
   ]);
   expect(both.flatMap(({ unseen }) => unseen).filter((it) => !/has not heard yet/.test(it))).toEqual([]);
-  return both.flatMap(({ findings }) => findings.map(({ where, what }) => `${where} ${what}`));
+  return both.flatMap(({ findings }) => findings);
+}
+const inWords = ({ where, what }: Finding) => `${where} ${what}`;
+const findings = async () => (await look()).map(inWords);
+
+/** Types what the doctor says about something, as it says it. */
+async function doAsTold(found: RegExp): Promise<void> {
+  const { remedy } = (await look()).find((it) => found.test(inWords(it)))!;
+  await using own = await mkdtempDisposable(join(tmpdir(), 'operator-'));
+  const env = { KUBECONFIG: join(own.path, 'kubeconfig') };
+  await writeFile(env.KUBECONFIG, await cluster.shell.kubectl('config', 'view', '--raw', '--flatten'));
+  const here = `kubectl config set-context --current --namespace ${NAMESPACE}`;
+  await cluster.shell.run(['bash', '-euo', 'pipefail', '-c', `${here}\n${remedy}`], { env });
 }
 const foundInTheEnd = (...wanted: RegExp[]) =>
   eventually(
@@ -89,10 +106,10 @@ test('the doctor’s Job finds nothing where nothing is', async () => {
   }
 }, 240_000);
 
-/** Each undoes what it did, and whatever else there is to do then, when it is disposed of. */
+/** Each undoes what it did, and whatever else there is to do then, when it is disposed of; some are mended as the doctor says. */
 const breaks: [
   string,
-  { plant: (heal: Heal) => Promise<unknown>; stoppedAt: RegExp; found?: RegExp; logged?: RegExp },
+  { plant: (heal: Heal) => Promise<unknown>; stoppedAt: RegExp; found?: RegExp; isToldHow?: true; logged?: RegExp },
 ][] = [
   [
     'a Subscription that is missing',
@@ -104,6 +121,7 @@ const breaks: [
       },
       stoppedAt: /^stopped at: family-account: .*has it a Subscription/,
       found: /^Subscription family-account-member-external is not there/,
+      isToldHow: true,
     },
   ],
   [
@@ -120,6 +138,7 @@ const breaks: [
       stoppedAt: /^stopped at: family-account: .*do the scopes of the Component name it/,
       found:
         /^Subscription family-account-member-external names .*whose subscriptionScopes do not let family-account hear/,
+      isToldHow: true,
     },
   ],
   [
@@ -158,12 +177,13 @@ const breaks: [
       async plant(heal) {
         const subscription = 'subscription.dapr.io/publish-recorder-member-internal';
         heal(() => restart('publish-recorder'));
-        heal(() => patch(subscription, { spec: { topic: 'member-internal' } }));
+        heal(() => patch(subscription, { spec: { topic: 'member-internal' } }, asHelm));
         await patch(subscription, { spec: { topic: 'members' } });
         await restart('publish-recorder');
       },
       stoppedAt: /^stopped at: recorder of member-internal: .*has it a Subscription/,
       found: /^Subscription publish-recorder-member-internal is not there/,
+      isToldHow: true,
     },
   ],
   [
@@ -178,17 +198,46 @@ const breaks: [
 
 test.each(breaks)(
   '%s: a canary names the hop that it does not come by, and the doctor what is the matter',
-  async (_, { plant, stoppedAt, found, logged }) => {
+  async (_, { plant, stoppedAt, found, isToldHow, logged }) => {
     await using repair = new AsyncDisposableStack();
     await plant((how) => repair.defer(async () => void (await how())));
     expect(await canary()).toMatch(stoppedAt);
     if (found) await foundInTheEnd(found);
     if (logged) expect(await kubectl('logs', 'deployment/member', '--container=relay')).toMatch(logged);
-    await repair.disposeAsync();
+    if (found && isToldHow) await doAsTold(found);
+    else await repair.disposeAsync();
     await eventually(async () => expect(await canary()).toMatch(/All hops of member are well/), { timeoutMs: 120_000 });
+    repair.move();
   },
   400_000,
 );
+
+test('what is edited or gone, and heard yet, is found in time, and mended as the doctor says without anybody getting deaf', async () => {
+  await patch('subscription.dapr.io/family-account-member-external', { spec: { pubsubname: 'elsewhere' } });
+  const policies = { retries: { 'until-answered': { policy: 'constant', duration: '1s', maxRetries: 3 } } };
+  await patch('resiliency.dapr.io/workers', { spec: { policies } });
+  await kubectl('delete', 'component.dapr.io/member-member-internal');
+  const wrong = [
+    /^Subscription family-account-member-external names the Component elsewhere, which is not there/,
+    /^Component workers-member-internal no Resiliency tries its deliveries to external-broadcaster for ever/,
+    /^Component member-member-internal is not there for member: its sidecars have it until/,
+  ];
+  await foundInTheEnd(...wrong);
+  expect(await canary()).toMatch(/All hops of member are well/);
+  for (const it of wrong) await doAsTold(it);
+  await allIsWell();
+}, 400_000);
+
+test('what was mended so is Helm’s as before: an upgrade changes it', async () => {
+  const given = ['--set', 'doctor.readDefinitions=true', '--set', 'commonLabels.mended=yes'];
+  await Promise.all(charts.map((chart) => installChart(cluster.shell, chart, ...given)));
+  const eventing = ['components,subscriptions.dapr.io,resiliencies', '--selector=app.kubernetes.io/component=eventing'];
+  const each = async (field: string) =>
+    (await kubectl('get', ...eventing, `--output=jsonpath={.items[*].metadata.${field}}`)).split(' ');
+  expect(await each('labels.mended')).toEqual((await each('name')).map(() => 'yes'));
+  const { spec } = JSON.parse(await kubectl('get', 'resiliency.dapr.io/workers', '--output=json'));
+  expect(spec.policies.retries['until-answered'].maxRetries).toBe(-1);
+}, 600_000);
 
 test('once all of that is mended there is nothing to find, and nothing was lost', allIsWell, 300_000);
 
@@ -250,8 +299,8 @@ type Heal = (how: () => Promise<unknown>) => void;
 
 /** As Helm does it, or the next upgrade would find that another has the fields. */
 const asHelm = '--field-manager=helm';
-const patch = (what: string, change: object) =>
-  kubectl('patch', what, '--type=merge', asHelm, '--patch', JSON.stringify(change));
+const patch = (what: string, change: object, ...as: string[]) =>
+  kubectl('patch', what, '--type=merge', ...as, '--patch', JSON.stringify(change));
 
 /** Leaves an app without pods until it is healed. */
 async function shutDown(app: string, heal: Heal): Promise<void> {
@@ -278,7 +327,7 @@ async function rescope(component: string, field: string, value: string, app: str
   const { spec } = JSON.parse(await kubectl('get', what, '--output=json'));
   const metadata = spec.metadata.map((it: { name: string }) => (it.name === field ? { name: field, value } : it));
   heal(() => restart(app));
-  heal(() => patch(what, { spec: { metadata: spec.metadata } }));
+  heal(() => patch(what, { spec: { metadata: spec.metadata } }, asHelm));
   await patch(what, { spec: { metadata } });
   await restart(app);
 }

@@ -34,7 +34,7 @@ apiVersion: dapr.io/v1alpha1
 kind: Component
 metadata:
   name: {{ printf "%s-%s" .root.Chart.Name $topic }}
-  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name) | nindent 4 }}
+  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name "component" "eventing") | nindent 4 }}
 scopes: {{ concat .publishers .subscribers | uniq | sortAlpha | toYaml | nindent 2 }}
 spec:
   type: pubsub.{{ get (dict "jetstream" "jetstream" "redis" "redis" "rabbitmq" "rabbitmq" "kafka" "kafka") $broker.kind }}
@@ -184,7 +184,7 @@ apiVersion: dapr.io/v1alpha1
 kind: Resiliency
 metadata:
   name: {{ .root.Chart.Name }}
-  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name) | nindent 4 }}
+  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name "component" "eventing") | nindent 4 }}
 scopes: {{ toYaml .apps | nindent 2 }}
 spec:
   policies:
@@ -213,7 +213,7 @@ kind: Subscription
 metadata:
   name: {{ .app }}-{{ .topic }}
   labels:
-    {{- include "common.labels" . | nindent 4 }}
+    {{- include "common.labels" (dict "root" .root "app" .app "component" "eventing") | nindent 4 }}
     member-system/topic: {{ .topic }}
 scopes: [{{ .app }}]
 spec:
@@ -235,7 +235,7 @@ apiVersion: dapr.io/v1alpha1
 kind: Configuration
 metadata:
   name: {{ .root.Chart.Name }}
-  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name) | nindent 4 }}
+  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name "component" "eventing") | nindent 4 }}
 spec:
   features:
     # Else each sidecar of the namespace restarts, all at the same moment, whenever somebody touches a Configuration. A change comes with

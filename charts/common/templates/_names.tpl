@@ -1,4 +1,4 @@
-{{/* Labels of everything that belongs to an app. Takes: root, app (its Dapr app-id, which is its name as well). */}}
+{{/* Labels of everything that belongs to an app. Takes: root, app (its Dapr app-id, which is its name as well), component (if it is of one). */}}
 {{- define "common.labels" -}}
 {{- $own := include "common.ownLabels" . -}}
 {{ $own }}
@@ -10,6 +10,9 @@
 app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/part-of: member-system
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 

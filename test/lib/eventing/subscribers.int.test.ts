@@ -173,4 +173,11 @@ test('each app tells since when something that was published may be on its way t
   expect(await unheard()).toEqual([null, '20']);
   await relayed(5, '15');
   expect(await unheard()).toEqual([null, '15']);
+  // The newest are looked at, however many older ones there are.
+  await lab.database.sql(
+    `insert into eventing.relayed (id, event_id, channel, topic, ordering_key, partition, target, envelope, attempts, created_at, relayed_at, resend_at)
+     select ('00000000-0000-6000-8000-' || lpad(n::text, 12, '0'))::uuid, gen_random_uuid(), 'internal', 'lamp-internal', 'a', 0, '*', '{}', 1, now(), '2030-01-01T00:00:05Z', now()
+       from generate_series(1, 250) n`,
+  );
+  expect(await unheard()).toEqual([null, '15']);
 });

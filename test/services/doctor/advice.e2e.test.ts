@@ -1,27 +1,30 @@
 import { print } from '../../../services/doctor/report.ts';
-import { look, NOW, named, remove, set, subscriberOf, well } from './world.ts';
+import { APPS, annotate, LISTENER, look, NOW, named, remove, set, subscriberOf, type World, well } from './world.ts';
 
-const UPGRADE = 'helm upgrade workers charts/workers --reset-then-reuse-values --wait --timeout 15m';
-const RESTART = 'kubectl rollout restart deployment/external-broadcaster';
+const restore = (release: string, selector = 'app.kubernetes.io/component=eventing') =>
+  `helm get manifest ${release} | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`;
+const restart = (...apps: string[]) => `kubectl rollout restart ${apps.map((app) => `deployment/${app}`).join(' ')}`;
 const NAME = 'external-broadcaster-member-internal';
+const LATER = 'mend what else is found, then look again';
+const remedies = async (world: World) => [...new Set((await look(world)).findings.map(({ remedy }) => remedy))];
+const edit = (world: World, spec: object) => Object.assign(named(world.subscriptions, NAME).spec, spec);
 
 describe('What to do about it makes nothing worse:', () => {
   test('an app that hears yet is not restarted', async () => {
     const world = well();
     remove(world.subscriptions, NAME);
-    expect((await look(world)).findings).toMatchObject([{ what: /hears .* until/, remedy: UPGRADE }].map(matching));
+    expect((await look(world)).findings).toMatchObject(
+      [{ what: /hears .* until/, remedy: restore('workers') }].map(matching),
+    );
     // One of its pods is new.
     const pod = structuredClone(named(world.pods, 'external-broadcaster-7f-x2'));
     world.pods.push({ ...pod, metadata: { ...pod.metadata, name: 'external-broadcaster-8a-y3' } });
     const { sidecars } = subscriberOf(world, 'external-broadcaster');
     sidecars.push({ ...sidecars[0]!, replica: 'external-broadcaster-8a-y3:3500', subscriptions: [] });
-    expect((await look(world)).findings).toMatchObject(
-      [{ what: /hears .* until/, remedy: `${UPGRADE} &&\n${RESTART}` }].map(matching),
-    );
+    const remedy = `${restore('workers')} &&\n${restart('external-broadcaster')}`;
+    expect((await look(world)).findings).toMatchObject([{ what: /hears .* until/, remedy }].map(matching));
     sidecars[0]!.subscriptions = [];
-    expect((await look(world)).findings).toMatchObject(
-      [{ what: /hears nothing/, remedy: `${UPGRADE} &&\n${RESTART}` }].map(matching),
-    );
+    expect((await look(world)).findings).toMatchObject([{ what: /hears nothing/, remedy }].map(matching));
   });
 
   test('what a pod that was killed had loaded counts for nothing', async () => {
@@ -33,59 +36,103 @@ describe('What to do about it makes nothing worse:', () => {
     expect((await look(world)).findings).toMatchObject([{ what: /hears nothing/ }].map(matching));
   });
 
-  test('what somebody has edited is made anew, since an upgrade would leave it so, and only then read', async () => {
+  test.each<[what: string, edit: (world: World) => unknown]>([
+    ['is not raw', (world) => edit(world, { metadata: {} })],
+    ['is about another topic', (world) => edit(world, { topic: 'members' })],
+    ['names a Component that is not there', (world) => edit(world, { pubsubname: 'elsewhere' })],
+    ['names the Component of another topic', (world) => edit(world, { pubsubname: 'workers-member-external' })],
+    ['names a Component that is gone', (world) => remove(world.components, 'workers-member-internal')],
+    ['may not hear', (world) => set(world, 'workers-member-internal', 'subscriptionScopes', 'nobody=member-internal')],
+    [
+      'is tried three times',
+      (world) => {
+        named(world.resiliencies, 'workers').spec.policies.retries = { 'until-answered': { maxRetries: 3 } };
+      },
+    ],
+  ])(
+    'whichever of a release’s resources was edited, all are made as it has them, and only then read: %s',
+    async (_, breakIt) => {
+      const world = well();
+      breakIt(world);
+      const [remedy, ...others] = await remedies(world);
+      const [restored, restarted, ...more] = remedy!.split(' &&\n');
+      expect(restored).toBe(restore('workers'));
+      expect(restarted).toMatch(/^kubectl rollout restart .*deployment\/external-broadcaster/);
+      expect(more).toEqual([]);
+      for (const other of others) expect(other).toBe(LATER);
+    },
+  );
+
+  test('what mends several is said once, behind the last of them', async () => {
     const world = well();
-    named(world.subscriptions, NAME).spec.metadata = {};
-    expect((await look(world)).findings).toMatchObject([
-      { remedy: `kubectl delete subscriptions.dapr.io ${NAME} &&\n${UPGRADE} &&\n${RESTART}` },
-    ]);
-    const broken = well();
-    set(broken, 'workers-member-external', 'ackWait', undefined);
-    expect((await look(broken)).findings).toMatchObject([
-      {
-        remedy: `kubectl delete components.dapr.io workers-member-external &&\n${UPGRADE} &&\nkubectl rollout restart deployment/publish-recorder`,
-      },
-    ]);
-    // A platform's own.
-    delete named(broken.components, 'workers-member-external').metadata.labels;
-    expect((await look(broken)).findings).toMatchObject([
-      {
-        remedy:
-          '# make workers-member-external as the charts make it\nkubectl rollout restart deployment/publish-recorder',
-      },
+    edit(world, { topic: 'members' });
+    const found = await look(world);
+    const ours = found.findings.filter(({ remedy }) => remedy !== LATER);
+    expect(ours.length).toBeGreaterThan(2);
+    const [before, after, ...more] = print(found).split(restore('workers'));
+    for (const { where, what } of ours) expect(before).toContain(`${where} ${what}`);
+    expect([after!.split(LATER).length, more]).toEqual([2, []]);
+  });
+
+  test('each release has its own, and who reads nothing of it is not restarted', async () => {
+    const world = well();
+    set(world, 'workers-member-external', 'ackWait', undefined);
+    set(world, LISTENER, 'ackWait', undefined);
+    expect(await remedies(world)).toEqual([
+      `${restore('workers')} &&\n${restart('publish-recorder')}`,
+      `${restore('family-account')} &&\n${restart('family-account')}`,
     ]);
   });
 
-  test('of a Subscription and a Component that do not go together, the one is made anew that is not what its name says', async () => {
+  test('what somebody else has made is not touched, and waited for', async () => {
     const world = well();
-    set(world, 'workers-member-internal', 'subscriptionScopes', 'nobody=member-internal');
-    const [first] = (await look(world)).findings;
-    expect(first!.what).toMatch(/whose subscriptionScopes do not let/);
-    expect(first!.remedy).toBe(`kubectl delete components.dapr.io workers-member-internal &&\n${UPGRADE}`);
-    const gone = well();
-    remove(gone.components, 'workers-member-internal');
-    expect((await look(gone)).findings[0]!.remedy).toBe(UPGRADE);
+    const component = named(world.components, 'workers-member-external');
+    set(world, 'workers-member-external', 'ackWait', undefined);
+    const words = [
+      `# make workers-member-external as the charts make Components, or have it made so: it is not a chart's of ours\n# then: ${restart('publish-recorder')}`,
+    ];
+    component.metadata.labels = {};
+    expect(await remedies(world)).toEqual(words);
+    // As every chart of anybody's has them.
+    component.metadata.labels = { 'app.kubernetes.io/instance': 'platform', 'helm.sh/chart': 'platform-1.0.0' };
+    component.scopes.push('somebody');
+    expect(await remedies(world)).toEqual(words);
+    // Who reads both is not restarted before both are mended.
+    named(world.subscriptions, 'publish-recorder-member-internal').spec.metadata = {};
+    expect(await remedies(world)).toEqual([...words, restore('workers')]);
+    edit(world, { metadata: {} });
+    expect(await remedies(world)).toEqual([...words, `${restore('workers')} &&\n${restart('external-broadcaster')}`]);
   });
 
-  test('nobody is restarted to read what is wrong', async () => {
+  test('a Subscription of somebody’s that our apps take notice of is his to mend', async () => {
     const world = well();
-    named(world.subscriptions, NAME).spec.topic = 'members';
+    const spec = { pubsubname: 'workers-member-internal', topic: 'member-internal', metadata: { rawPayload: 'true' } };
+    world.subscriptions.push({ metadata: { name: 'everybodys' }, spec });
+    expect(await remedies(world)).toEqual([
+      `# mend or remove Subscription everybodys, which is not the chart's\n# then: ${restart(...[...APPS].sort())}`,
+    ]);
+  });
+
+  test('a sidecar is not restarted while what it would read is wrong', async () => {
+    const world = well();
+    edit(world, { topic: 'members' });
     const { findings } = await look(world);
-    const declared = findings.filter(({ where }) => !where.startsWith('Pod '));
-    expect(declared.length).toBeGreaterThan(2);
-    for (const { remedy } of declared.slice(0, 2))
-      expect(remedy).toBe(`kubectl delete subscriptions.dapr.io ${NAME} &&\n${UPGRADE}`);
-    expect(declared.map(({ remedy }) => remedy.includes('rollout restart'))).toEqual(
-      declared.map((_, index) => index === declared.length - 1),
-    );
-    const follows = findings.find(({ what }) => what.startsWith('its sidecar does not follow'));
-    expect(follows!.remedy).toBe('mend what else is found, then look again');
-    expect(findings.indexOf(follows!)).toBeGreaterThan(0);
+    const follows = findings.findIndex(({ what }) => what.startsWith('its sidecar does not follow'));
+    expect(follows).toBeGreaterThan(0);
+    expect(findings[follows]!.remedy).toBe(LATER);
     const right = well();
     subscriberOf(right, 'external-broadcaster').sidecars[0]!.subscriptions = [];
-    expect((await look(right)).findings).toMatchObject([
-      { remedy: `kubectl logs external-broadcaster-7f-x2 --container daprd\n${RESTART}` },
+    expect(await remedies(right)).toEqual([
+      `kubectl logs external-broadcaster-7f-x2 --container daprd\n${restart('external-broadcaster')}`,
     ]);
+  });
+
+  test('nor is a Deployment made as it was, whose new pods would read it', async () => {
+    const world = well();
+    annotate(world, 'external-broadcaster', 'dapr.io/enable-app-health-check', 'false');
+    expect(await remedies(world)).toEqual([restore('workers', 'app.kubernetes.io/name=external-broadcaster')]);
+    edit(world, { metadata: {} });
+    expect(await remedies(world)).toEqual([`${restore('workers')} &&\n${restart('external-broadcaster')}`, LATER]);
   });
 });
 
@@ -117,7 +164,7 @@ test('of what may be on its way it is said that it is not known yet', async () =
   expect(print(found)).toMatch(
     /^Nothing is found .*\nexternal-broadcaster has not heard yet what was published to member-internal 2\d s ago: look/,
   );
-  topic!.unheardSince = ago(300);
+  topic!.unheardSince = ago(6_000);
   expect((await look(world)).unseen).toEqual([]);
   topic!.unheardSince = ago(20);
   topic!.missedSince = NOW();

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { print } from '../../../services/doctor/report.ts';
 import { root } from '../../support/stack.ts';
-import { look, named, type Resource, type World, well } from './world.ts';
+import { LISTENER, look, named, type Resource, type World, well } from './world.ts';
 
 describe('A definition that is older than what the charts make with it', () => {
   const versions = (world: World, name: string): Resource[] => named(world.definitions!, name).spec.versions;
@@ -25,10 +25,32 @@ describe('A definition that is older than what the charts make with it', () => {
       findings: [found],
     } = await look(world);
     const guide = readFileSync(join(root, 'docs/operate.md'), 'utf8').split('\n');
-    const commands = found!.remedy.split('\n').slice(1, -1);
-    expect(commands).toHaveLength(2);
-    for (const command of commands) expect(guide).toContain(command);
+    const [, ...commands] = found!.remedy.split(' &&\n');
+    for (const command of commands.slice(0, 2)) expect(guide).toContain(command);
     expect(commands[0]).toContain('--server-side --force-conflicts');
+  });
+
+  test('has thrown away what the charts set: that is made again, and read, when nothing else is wrong', async () => {
+    const world = well();
+    versions(world, 'resiliencies.dapr.io')[0].served = false;
+    const { findings } = await look(world);
+    const commands = findings[0]!.remedy.split(' &&\n');
+    expect(commands.slice(-4, -1)).toEqual(
+      ['member', 'workers', 'family-account'].map((it) => expect.stringMatching(`^helm get manifest ${it} |`)),
+    );
+    expect(commands.at(-1)).toMatch(/^kubectl rollout restart deployment\/device-login-recorder .*deployment\/member/);
+    named(world.subscriptions, LISTENER).spec.metadata = {};
+    expect((await look(world)).findings).toMatchObject([
+      { remedy: findings[0]!.remedy },
+      { where: `Subscription ${LISTENER}`, remedy: 'mend what else is found, then look again' },
+    ]);
+    // What others have made is nothing that a release could mend.
+    delete named(world.subscriptions, LISTENER).metadata.labels;
+    const [definition, subscription] = (await look(world)).findings;
+    expect(definition!.remedy).toMatch(
+      /--filename -\n# mend what else is found\n# then: kubectl rollout restart [^&]*$/,
+    );
+    expect(subscription!.remedy).toBe(`# mend or remove Subscription ${LISTENER}, which is not the chart's`);
   });
 
   test('does not know a field', async () => {

@@ -121,6 +121,19 @@ test.each<Trouble>([
     ['Pod member-7f-x2', /was heard of last at 2020/],
   ],
   [
+    'a Component that somebody took away, and nothing is heard through',
+    (world) => remove(world.components, 'member-member-internal'),
+    ['Component member-member-internal', /^is not there for member: its sidecars have it until they are replaced/],
+  ],
+  [
+    'a Subscription that is not raw, and for everybody',
+    (world) => {
+      Object.assign(named(world.subscriptions, LISTENER), { scopes: [] }).spec.metadata = {};
+    },
+    [`Subscription ${LISTENER}`, /^is not raw/],
+    [`Subscription ${LISTENER}`, /^has no scopes: every app of the namespace follows it/],
+  ],
+  [
     'a sidecar that never reported',
     (world) => subscriberOf(world, 'member').sidecars.pop(),
     ['Pod member-7f-x2', /has not been heard of/],

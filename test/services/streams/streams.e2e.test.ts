@@ -199,10 +199,12 @@ test('whoever is bound to a consumer meanwhile goes on where it was', async () =
   await updateConsumers(url, { 'going-on': ['app'] }, settings);
   await jetstream(connection).publish('going-on', '3');
   await eventually(() => expect(heard).toEqual(['1', '2', '3']));
-  expect(await manager.consumers.info('going-on', 'app-going-on')).toMatchObject({
-    num_ack_pending: 0,
-    config: { max_ack_pending: 8, filter_subject: 'going-on', deliver_subject },
-  });
+  await eventually(async () =>
+    expect(await manager.consumers.info('going-on', 'app-going-on')).toMatchObject({
+      num_ack_pending: 0,
+      config: { max_ack_pending: 8, filter_subject: 'going-on', deliver_subject },
+    }),
+  );
   subscription.unsubscribe();
 });
 
