@@ -29,7 +29,7 @@ export const misdeclared = (
 ): Misdeclared => ({ where, what, by, readers });
 
 /** Of what comes of something else that is found: done before that, it would make it worse. */
-export const LATER = 'mend what else is found, then look again';
+export const LATER = '# mend what else is found, then look again';
 
 /**
  * What to do about them: what is wrong with what a release makes is mended at once, and who has to read it is restarted behind that. Not who

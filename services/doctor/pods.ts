@@ -16,7 +16,7 @@ const podsOf = (cluster: Cluster, app: string): Pod[] =>
 export function examineDeployment(cluster: Cluster, app: string, mayRestart: boolean): Finding[] {
   const deployment = cluster.deployments.find(({ metadata }) => metadata.name === app);
   const where = `Deployment ${app}`;
-  if (!deployment) return [finding(where, 'is not there', `install the chart that ${app} is in`)];
+  if (!deployment) return [finding(where, 'is not there', `# install the chart that ${app} is in`)];
   const { spec, status } = deployment;
   const bare = podsOf(cluster, app).filter(
     ({ metadata, spec }) =>
@@ -27,7 +27,7 @@ export function examineDeployment(cluster: Cluster, app: string, mayRestart: boo
     finding(
       `Pod ${metadata.name}`,
       'has no sidecar: it was started while the injector was away',
-      `see that dapr-sidecar-injector runs, then kubectl delete pod ${metadata.name}`,
+      `kubectl rollout status deployment/dapr-sidecar-injector --namespace dapr-system --timeout=2m &&\nkubectl delete pod ${metadata.name}`,
     ),
   );
   if (spec.replicas === 0)

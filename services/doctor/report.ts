@@ -51,7 +51,7 @@ export async function diagnose({
         `does not answer: ${heard.message}`,
         findings.length > 0
           ? LATER
-          : `kubectl get pods --selector app.kubernetes.io/name=${apps[0]}, and see that it knows the OPERATOR_TOKEN`,
+          : `kubectl get pods --selector app.kubernetes.io/name=${apps[0]}\n# and see that it knows the OPERATOR_TOKEN`,
       ),
     );
     unseen.push('What sidecars have loaded and what was heard is known to the API only, and was not looked at.');

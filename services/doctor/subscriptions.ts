@@ -35,7 +35,7 @@ export function examineSilence(cluster: Cluster, app: string, subscriber: Subscr
     if (!missedSince || !isSubscribed(cluster, app, topic)) return [];
     const what = `is silent: something was published to ${topic}, and ${app} has heard nothing since ${heardAt}`;
     const look = `kubectl logs deployment/${app} --container daprd`;
-    const known = 'where that says "consumer name already in use": docs/operate.md, "Upgrade, and back"';
+    const known = '# where that says "consumer name already in use": docs/operate.md, "Upgrade, and back"';
     return [finding(`Subscription ${app}-${topic}`, what, `${look}\n${known}`)];
   });
 }

@@ -55,7 +55,7 @@ describe('Where the API does not answer', () => {
       expect.stringMatching(/^Pod member-7f-x2 has no sidecar/),
       'Deployment member has no pod that is ready',
     ]);
-    expect(found.findings[0]!.remedy).toBe('mend what else is found, then look again');
+    expect(found.findings[0]!.remedy).toBe('# mend what else is found, then look again');
     expect(found.unseen).toEqual([unheard]);
     expect(print(found)).toContain(`5 found.\n${unheard}`);
   });
@@ -107,7 +107,7 @@ describe('The command', () => {
     expect(await run({ KUBERNETES_URL: server.url, API_URL: NOWHERE })).toEqual([
       1,
       expect.stringMatching(
-        /^API http.* does not answer: .*\n {4}kubectl get pods .*\n1 found\.\n.*was not looked at\.\n$/,
+        /^API http.* does not answer: .*\n {4}kubectl get pods .*\n {4}# .*\n1 found\.\n.*was not looked at\.\n$/,
       ),
     ]);
     expect(await run({ KUBERNETES_URL: NOWHERE, API_URL: server.url })).toEqual([

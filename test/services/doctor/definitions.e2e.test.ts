@@ -42,7 +42,7 @@ describe('A definition that is older than what the charts make with it', () => {
     named(world.subscriptions, LISTENER).spec.metadata = {};
     expect((await look(world)).findings).toMatchObject([
       { remedy: findings[0]!.remedy },
-      { where: `Subscription ${LISTENER}`, remedy: 'mend what else is found, then look again' },
+      { where: `Subscription ${LISTENER}`, remedy: '# mend what else is found, then look again' },
     ]);
     // What others have made is nothing that a release could mend.
     delete named(world.subscriptions, LISTENER).metadata.labels;

@@ -241,7 +241,8 @@ test.each<Trouble>([
   const matching = expected.map(([where, what]) => ({
     where,
     what: expect.stringMatching(what),
-    remedy: expect.stringMatching(/\w/),
+    // Commands to type, and words behind a #.
+    remedy: expect.stringMatching(/^(?:(?:kubectl|helm|#) .*\n?)+$/),
   }));
   expect(findings).toEqual(expect.arrayContaining(matching));
   expect(findings).toHaveLength(matching.length);
