@@ -40,7 +40,13 @@ const component = z.object({
 const subscription = z.object({
   metadata: named,
   scopes: z.array(z.string()).default([]),
-  spec: z.object({ pubsubname: z.string(), topic: z.string(), metadata: z.record(z.string(), z.string()).default({}) }),
+  // What is more than this is of interest as well.
+  spec: z.looseObject({
+    pubsubname: z.string(),
+    topic: z.string(),
+    metadata: z.record(z.string(), z.string()).default({}),
+    routes: z.looseObject({ default: z.string().optional() }).default({}),
+  }),
 });
 const retry = z.object({ policy: z.string().optional(), maxRetries: z.int().optional() });
 const direction = z.object({ retry: z.string().optional() });

@@ -1,41 +1,46 @@
 import type { Subscriber } from '#eventing/subscribers';
 import { type Cluster, type Component, isFor, type Resiliency } from './cluster.ts';
-import { byReleaseOf, type Misdeclared, makerOf, misdeclared } from './finding.ts';
+import { type Misdeclared, misdeclared } from './finding.ts';
 import { reportsOf } from './pods.ts';
-import { badSettings, valueIn } from './rules.ts';
+import { byReleaseOf, makerOf, releasesOf } from './releases.ts';
+import { badSettings, isKnownType, valueIn } from './rules.ts';
 
 /** What loses events, or stops them, of each Component that these apps may use. */
 export function examineComponents(cluster: Cluster, apps: readonly string[]): Misdeclared[] {
-  return cluster.components
-    .filter(({ spec }) => spec.type.startsWith('pubsub.'))
-    .flatMap((component) => {
-      const hearing = heardThrough(cluster, component, apps);
-      const readers = apps.filter((app) => component.scopes.includes(app));
-      if (hearing.length + readers.length === 0) return [];
-      const { name } = component.metadata;
-      const where = `Component ${name}`;
-      const wrong = badSettings(component);
-      if (component.scopes.length === 0) wrong.push('it has no scopes: every app of the namespace may use it');
-      wrong.push(...hearing.flatMap(({ app, topics }) => badDurable(component, app, topics)));
-      const all = readers.length > 0 ? readers : hearing.map(({ app }) => app);
-      const words = `make ${name} as the charts make Components, or have it made so: it is not a chart's of ours`;
-      const by = makerOf(cluster, apps, component, words);
-      return [
-        ...wrong.map((what) => misdeclared(where, what, by, all)),
-        ...hearing.flatMap(({ app }) => examineResiliency(cluster, name, app)),
-      ];
-    });
+  const releases = releasesOf(cluster, apps);
+  return cluster.components.flatMap((component) => {
+    const { metadata, scopes, spec } = component;
+    const release = makerOf(releases, 'Component', metadata.name);
+    if (!release && !spec.type.startsWith('pubsub.')) return [];
+    const hearing = heardThrough(cluster, component, apps);
+    const named = apps.filter((app) => scopes.includes(app));
+    const readers = named.length > 0 ? named : (release?.apps ?? hearing.map(({ app }) => app));
+    if (readers.length === 0) return [];
+    const where = `Component ${metadata.name}`;
+    const wrong = badSettings(component);
+    if (release && !isKnownType(spec.type)) wrong.push(`it is of type ${spec.type}, which no chart sets`);
+    if (scopes.length === 0) wrong.push('it has no scopes: every app of the namespace may use it');
+    wrong.push(...hearing.flatMap(({ app, topics }) => badDurable(component, app, topics)));
+    const by: Misdeclared['by'] = release
+      ? { releases: [release.name] }
+      : { words: `have ${where} made as the charts make theirs: it is not a chart's of ours` };
+    return [
+      ...wrong.map((what) => misdeclared(where, what, by, readers)),
+      ...hearing.flatMap(({ app }) => examineResiliency(cluster, where, metadata.name, app)),
+    ];
+  });
 }
 
-/** What its sidecars publish through, or will after their next start, and is not there. */
+/** What its chart makes for its sidecars, and is not there, while they have it yet. */
 export function examineGone(
   cluster: Cluster,
   app: string,
   subscriber: Subscriber | undefined,
   now: Date,
 ): Misdeclared[] {
+  const releases = releasesOf(cluster, [app]);
   const loaded = reportsOf(cluster, app, subscriber, now).map(({ report }) =>
-    (report?.components ?? []).filter(({ type }) => type.startsWith('pubsub.')).map(({ name }) => name),
+    (report?.components ?? []).map(({ name }) => name).filter((name) => makerOf(releases, 'Component', name)),
   );
   const isHeardThrough = (name: string) =>
     cluster.subscriptions.some((it) => isFor(it, app) && it.spec.pubsubname === name);
@@ -52,15 +57,19 @@ export function examineGone(
     );
 }
 
-function examineResiliency(cluster: Cluster, component: string, app: string): Misdeclared[] {
+function examineResiliency(cluster: Cluster, where: string, component: string, app: string): Misdeclared[] {
   const known = cluster.resiliencies.filter((it) => isFor(it, app));
   if (triesForEver(known, component)) return [];
-  const words = "see that it has no targets and policies of the names that the chart's Resiliency has";
-  const by = known
-    .map((it) => makerOf(cluster, [app], it, `Resiliency ${it.metadata.name}: ${words}`))
-    .find((it) => 'words' in it);
+  const releases = releasesOf(cluster, [app]);
+  const isOurs = ({ metadata }: Resiliency) => makerOf(releases, 'Resiliency', metadata.name) !== undefined;
+  const others = known.filter((it) => !isOurs(it)).map(({ metadata }) => metadata.name);
   const what = `no Resiliency tries its deliveries to ${app} for ever: some brokers take what a handler refused for done`;
-  return [misdeclared(`Component ${component}`, what, by ?? byReleaseOf(cluster, app), [app])];
+  const tell = (by: Misdeclared['by']) => [misdeclared(where, what, by, [app])];
+  if (!makerOf(releases, 'Component', component)) return tell({ words: `have a Resiliency do so, as the charts do` });
+  // As the chart has it, and others take its names.
+  if (triesForEver(known.filter(isOurs), component))
+    return tell({ words: `give Resiliency ${others.join(', ')} other targets and policies than the chart's has` });
+  return tell(byReleaseOf(cluster, app));
 }
 
 /** Which of these apps hear which topics through a Component. */
@@ -106,6 +115,8 @@ const hasNoEnd = ({ policy, maxRetries }: Resiliency['spec']['policies']['retrie
 
 /** Whether a component lets an app hear a topic. https://docs.dapr.io/developing-applications/building-blocks/pubsub/pubsub-scopes/ */
 export function mayHear(component: Component, app: string, topic: string): boolean {
+  const allowed = valueIn(component, 'allowedTopics');
+  if (allowed && !listIn(allowed).includes(topic)) return false;
   const scope = valueIn(component, 'subscriptionScopes')
     ?.split(';')
     .map((it) => it.split('='))

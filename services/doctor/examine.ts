@@ -2,18 +2,9 @@ import type { Subscriber } from '#eventing/subscribers';
 import type { Cluster } from './cluster.ts';
 import { examineComponents, examineGone } from './components.ts';
 import { unknownFields } from './definitions.ts';
-import {
-  type Finding,
-  finding,
-  LATER,
-  type Misdeclared,
-  mend,
-  releaseOf,
-  restart,
-  restore,
-  thenRestart,
-} from './finding.ts';
+import { type Finding, type Misdeclared, mend, misdeclared } from './finding.ts';
 import { examineDeployment, examineSidecars } from './pods.ts';
+import { releasesOf } from './releases.ts';
 import { examineMissing, examineSilence, examineSubscriptions } from './subscriptions.ts';
 
 export interface Examined {
@@ -32,6 +23,7 @@ export interface Examined {
 export function examine({ apps, cluster, subscribers, now }: Examined): Finding[] {
   const of = (app: string) => subscribers?.find(({ appId }) => appId === app);
   const declared = [
+    ...examineDefinitions(cluster, apps),
     ...apps.flatMap((app) => [
       ...examineMissing(cluster, app, of(app), now),
       ...examineGone(cluster, app, of(app), now),
@@ -39,11 +31,9 @@ export function examine({ apps, cluster, subscribers, now }: Examined): Finding[
     ...examineSubscriptions(cluster, apps),
     ...examineComponents(cluster, apps),
   ];
-  const outdated = examineDefinitions(cluster, apps, declared);
-  const mayRestart = outdated.length + declared.length === 0;
+  const mayRestart = declared.length === 0;
   return [
-    ...outdated,
-    ...(outdated.length > 0 ? declared.map(withDefinitions) : mend(declared)),
+    ...mend(declared),
     ...apps.flatMap((app) => [
       ...examineDeployment(cluster, app, mayRestart),
       ...(subscribers ? examineSidecars(cluster, app, { subscriber: of(app), now, mayRestart }) : []),
@@ -51,10 +41,6 @@ export function examine({ apps, cluster, subscribers, now }: Examined): Finding[
     ]),
   ];
 }
-
-/** What a definition does not know is not in a release's resources either: they are mended together. */
-const withDefinitions = ({ where, what, by }: Misdeclared): Finding =>
-  finding(where, what, 'words' in by ? `# ${by.words}` : LATER);
 
 /**
  * As the chart brings them: `kubectl apply` alone ends in a conflict with Helm, which made them. The operator writes its own address into one
@@ -67,23 +53,18 @@ const UPGRADE_DEFINITIONS = [
   'kubectl rollout status deployment/dapr-operator --namespace dapr-system',
 ];
 
-function examineDefinitions(
-  { definitions = [], deployments }: Cluster,
-  apps: readonly string[],
-  declared: readonly Misdeclared[],
-): Finding[] {
-  const installed = apps.filter((app) => releaseOf({ deployments }, app));
-  const releases = [...new Set(installed.map((app) => releaseOf({ deployments }, app)!))];
-  const commands = [...UPGRADE_DEFINITIONS, ...releases.map((it) => restore(it))];
-  const remedy = declared.every(({ by }) => 'release' in by)
-    ? [...commands, restart(installed)].join(' &&\n')
-    : `${commands.join(' &&\n')}\n# mend what else is found${thenRestart(installed)}`;
-  return definitions.flatMap((definition) =>
+/** What they do not know is not in the releases' resources either, which are made again, and read by all. */
+function examineDefinitions(cluster: Cluster, apps: readonly string[]): Misdeclared[] {
+  const releases = releasesOf(cluster, apps);
+  const by = { releases: releases.map(({ name }) => name), first: UPGRADE_DEFINITIONS };
+  const readers = releases.flatMap((it) => it.apps);
+  return (cluster.definitions ?? []).flatMap((definition) =>
     unknownFields(definition).map((what) =>
-      finding(
+      misdeclared(
         `CustomResourceDefinition ${definition.metadata.name}`,
         `is older than what is made with it: it ${what}`,
-        remedy,
+        by,
+        readers,
       ),
     ),
   );

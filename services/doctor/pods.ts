@@ -1,6 +1,7 @@
 import type { Subscriber } from '#eventing/subscribers';
 import { type Cluster, type Deployment, isFor, isSubscribed, type Pod } from './cluster.ts';
-import { type Finding, finding, LATER, releaseOf, restart, restore } from './finding.ts';
+import { type Finding, finding, LATER, restart, restore } from './finding.ts';
+import { releasesOf } from './releases.ts';
 
 /** An app that is well reports four times in this time; milliseconds. */
 const STALE_MS = 120_000;
@@ -63,8 +64,10 @@ function examineAnnotations(
   mayRestart: boolean,
 ): Finding[] {
   const { annotations } = spec.template.metadata;
-  const release = releaseOf(cluster, name);
-  const mended = release ? restore(release, `app.kubernetes.io/name=${name}`) : `# set it on deployment/${name}`;
+  const [release] = releasesOf(cluster, [name]);
+  const mended = release
+    ? `# whatever else was changed by hand there goes back as well\n${restore(release.name, `app.kubernetes.io/name=${name}`)}`
+    : `# set it on deployment/${name}`;
   return Object.entries(ANNOTATIONS)
     .filter(([annotation, [isWell]]) => !isWell(annotations[annotation] ?? ''))
     .map(([annotation, [, why]]) => finding(`Deployment ${name}`, `${annotation} ${why}`, mayRestart ? mended : LATER));

@@ -92,6 +92,9 @@ const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
   },
 };
 
+/** Whether anything is known of what a component of this type loses. */
+export const isKnownType = (type: string): boolean => Object.hasOwn(RULES, type);
+
 /** What of a component's settings loses events, a clause each. */
 export function badSettings(component: Component): string[] {
   return Object.entries(RULES[component.spec.type] ?? {}).flatMap(([key, rule]) => {

@@ -1,8 +1,9 @@
 import type { Subscriber } from '#eventing/subscribers';
 import { type Cluster, type Component, isFor, isSubscribed, type Subscription } from './cluster.ts';
 import { mayHear } from './components.ts';
-import { byReleaseOf, type Finding, finding, type Misdeclared, makerOf, misdeclared } from './finding.ts';
+import { type Finding, finding, type Misdeclared, misdeclared } from './finding.ts';
 import { reportsOf } from './pods.ts';
+import { byReleaseOf, makerOf, releasesOf } from './releases.ts';
 
 /** What an app says that it hears, against the Subscriptions that there are. */
 export function examineMissing(
@@ -59,34 +60,56 @@ const LONG_AGO_SECONDS = 5_400;
 export function examineSubscriptions(cluster: Cluster, apps: readonly string[]): Misdeclared[] {
   return cluster.subscriptions.flatMap((subscription) => {
     const { metadata, scopes, spec } = subscription;
-    const readers = apps.filter((app) => isFor(subscription, app));
-    if (readers.length === 0) return [];
     const where = `Subscription ${metadata.name}`;
-    // Of a Subscription and a Component that do not go together, one is not as the release has it, which makes both.
-    const by = makerOf(cluster, apps, subscription, `mend or remove ${where}, which is not the chart's`);
     const component = cluster.components.find((it) => it.metadata.name === spec.pubsubname);
+    const release = makerOf(releasesOf(cluster, apps), 'Subscription', metadata.name);
+    const named = apps.filter((app) => scopes.includes(app));
+    // Everybody's is for those who have what it names; and the one whose it was is to hear it.
+    const everybodys = apps.filter(
+      (app) => (component && isFor(component, app)) || (release && metadata.name.startsWith(`${app}-`)),
+    );
+    const readers = scopes.length > 0 ? named : everybodys;
+    if (readers.length === 0) return [];
+    // Of a Subscription and a Component that do not go together, one is not as the release has it, which makes both.
+    const by: Misdeclared['by'] = release
+      ? { releases: [release.name] }
+      : { words: `mend or remove ${where}, which is not the chart's` };
     const wrong = faults(component, spec);
     if (scopes.length === 0) wrong.push('has no scopes: every app of the namespace follows it');
+    const added = [
+      ...Object.keys(spec).filter((it) => !SET.includes(it)),
+      ...Object.keys(spec.routes).filter((it) => it !== 'default'),
+    ];
     return [
       ...wrong.map((what) => misdeclared(where, what, by, readers)),
-      ...scopes
-        .filter((app) => apps.includes(app))
-        .flatMap((app) => misfits(component, app, spec).map((what) => misdeclared(where, what, by, [app]))),
+      ...named.flatMap((app) => misfits(component, app, spec).map((what) => misdeclared(where, what, by, [app]))),
+      // What a release does not hold, it does not take out either.
+      ...added.map((it) =>
+        misdeclared(where, `sets ${it}, which no chart does`, { words: `take ${it} out of ${where}` }, readers),
+      ),
     ];
   });
 }
+
+/** What the charts set of a Subscription. */
+const SET = ['pubsubname', 'topic', 'metadata', 'routes'];
 
 function misfits(component: Component | undefined, app: string, { pubsubname, topic }: Subscription['spec']): string[] {
   const named = `names the Component ${pubsubname}`;
   if (!component) return [`${named}, which is not there`];
   const found: string[] = [];
   if (!isFor(component, app)) found.push(`${named}, whose scopes do not name ${app}`);
-  if (!mayHear(component, app, topic)) found.push(`${named}, whose subscriptionScopes do not let ${app} hear ${topic}`);
+  if (!mayHear(component, app, topic))
+    found.push(`${named}, whose subscriptionScopes, or allowedTopics, do not let ${app} hear ${topic}`);
   return found;
 }
 
-function faults(component: Component | undefined, { metadata }: Subscription['spec']): string[] {
+function faults(component: Component | undefined, { metadata, topic, routes }: Subscription['spec']): string[] {
   const found: string[] = [];
+  if (routes.default !== `/events/${topic}`)
+    found.push(
+      `is delivered to ${routes.default ?? 'no path'}: an app knows /events/${topic}, and what it answers 404 to counts as done`,
+    );
   if (metadata.rawPayload !== 'true')
     found.push('is not raw (metadata.rawPayload): what is no CloudEvent would be refused by the sidecar, for ever');
   if (component?.spec.type === 'pubsub.rabbitmq' && metadata.queueType !== 'quorum')

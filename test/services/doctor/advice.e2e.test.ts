@@ -1,8 +1,8 @@
 import { print } from '../../../services/doctor/report.ts';
-import { APPS, annotate, LISTENER, look, NOW, named, remove, set, subscriberOf, type World, well } from './world.ts';
+import { annotate, LISTENER, look, NOW, named, remove, set, subscriberOf, type World, well } from './world.ts';
 
 const restore = (release: string, selector = 'app.kubernetes.io/component=eventing') =>
-  `helm get manifest ${release} | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`;
+  `helm status ${release} | grep 'STATUS: deployed' &&\nhelm get manifest ${release} | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`;
 const restart = (...apps: string[]) => `kubectl rollout restart ${apps.map((app) => `deployment/${app}`).join(' ')}`;
 const NAME = 'external-broadcaster-member-internal';
 const LATER = '# mend what else is found, then look again';
@@ -55,10 +55,8 @@ describe('What to do about it makes nothing worse:', () => {
       const world = well();
       breakIt(world);
       const [remedy, ...others] = await remedies(world);
-      const [restored, restarted, ...more] = remedy!.split(' &&\n');
-      expect(restored).toBe(restore('workers'));
-      expect(restarted).toMatch(/^kubectl rollout restart .*deployment\/external-broadcaster/);
-      expect(more).toEqual([]);
+      expect(remedy!.startsWith(`${restore('workers')} &&\nkubectl rollout restart `)).toBe(true);
+      expect(remedy!.split('\n').at(-1)).toMatch(/deployment\/external-broadcaster/);
       for (const other of others) expect(other).toBe(LATER);
     },
   );
@@ -69,47 +67,99 @@ describe('What to do about it makes nothing worse:', () => {
     const found = await look(world);
     const ours = found.findings.filter(({ remedy }) => remedy !== LATER);
     expect(ours.length).toBeGreaterThan(2);
-    const [before, after, ...more] = print(found).split(restore('workers'));
+    const [before, after, ...more] = print(found).split('helm get manifest');
     for (const { where, what } of ours) expect(before).toContain(`${where} ${what}`);
     expect([after!.split(LATER).length, more]).toEqual([2, []]);
   });
 
-  test('each release has its own, and who reads nothing of it is not restarted', async () => {
+  test('of several releases all are mended before anybody is restarted, and only who reads what was wrong', async () => {
     const world = well();
     set(world, 'workers-member-external', 'ackWait', undefined);
     set(world, LISTENER, 'ackWait', undefined);
     expect(await remedies(world)).toEqual([
-      `${restore('workers')} &&\n${restart('publish-recorder')}`,
-      `${restore('family-account')} &&\n${restart('family-account')}`,
+      `${restore('family-account')} &&\n${restore('workers')} &&\n${restart('family-account', 'publish-recorder')}`,
     ]);
   });
 
+  const foreign = (world: World, metadata: object = {}) => {
+    const bus = structuredClone(named(world.components, 'workers-member-external'));
+    Object.assign(bus, { metadata: { name: 'orders-bus', ...metadata }, scopes: ['publish-recorder', 'orders'] });
+    world.components.push(bus);
+    set(world, 'orders-bus', 'ackWait', undefined);
+    const { components } = subscriberOf(world, 'publish-recorder').sidecars[0]!;
+    components.push({ name: 'orders-bus', type: bus.spec.type });
+    return bus;
+  };
+
   test('what somebody else has made is not touched, and waited for', async () => {
+    const words = `# have Component orders-bus made as the charts make theirs: it is not a chart's of ours\n# then: ${restart('publish-recorder')}`;
     const world = well();
-    const component = named(world.components, 'workers-member-external');
-    set(world, 'workers-member-external', 'ackWait', undefined);
-    const words = [
-      `# make workers-member-external as the charts make Components, or have it made so: it is not a chart's of ours\n# then: ${restart('publish-recorder')}`,
-    ];
-    component.metadata.labels = {};
-    expect(await remedies(world)).toEqual(words);
+    foreign(world);
+    expect(await remedies(world)).toEqual([words]);
     // As every chart of anybody's has them.
-    component.metadata.labels = { 'app.kubernetes.io/instance': 'platform', 'helm.sh/chart': 'platform-1.0.0' };
-    component.scopes.push('somebody');
-    expect(await remedies(world)).toEqual(words);
-    // Who reads both is not restarted before both are mended.
+    const other = well();
+    foreign(other, { labels: { 'app.kubernetes.io/instance': 'orders', 'helm.sh/chart': 'orders-1.0.0' } });
+    expect(await remedies(other)).toEqual([words]);
+    // Who reads both is restarted when both are mended.
     named(world.subscriptions, 'publish-recorder-member-internal').spec.metadata = {};
-    expect(await remedies(world)).toEqual([...words, restore('workers')]);
+    expect(await remedies(world)).toEqual([restore('workers'), words]);
     edit(world, { metadata: {} });
-    expect(await remedies(world)).toEqual([...words, `${restore('workers')} &&\n${restart('external-broadcaster')}`]);
+    expect(await remedies(world)).toEqual([`${restore('workers')} &&\n${restart('external-broadcaster')}`, words]);
+  });
+
+  test('what a chart makes is known by its name: somebody may have taken its labels away', async () => {
+    const world = well();
+    set(world, 'workers-member-external', 'ackWait', undefined);
+    delete named(world.components, 'workers-member-external').metadata.labels;
+    expect(await remedies(world)).toEqual([`${restore('workers')} &&\n${restart('publish-recorder')}`]);
   });
 
   test('a Subscription of somebody’s that our apps take notice of is his to mend', async () => {
     const world = well();
-    const spec = { pubsubname: 'workers-member-internal', topic: 'member-internal', metadata: { rawPayload: 'true' } };
+    const spec = {
+      pubsubname: 'workers-member-internal',
+      topic: 'member-internal',
+      metadata: { rawPayload: 'true' },
+      routes: { default: '/events/member-internal' },
+    };
     world.subscriptions.push({ metadata: { name: 'everybodys' }, spec });
+    const apps = [...named(world.components, 'workers-member-internal').scopes].sort();
     expect(await remedies(world)).toEqual([
-      `# mend or remove Subscription everybodys, which is not the chart's\n# then: ${restart(...[...APPS].sort())}`,
+      `# mend or remove Subscription everybodys, which is not the chart's\n# then: ${restart(...apps)}`,
+    ]);
+  });
+
+  test('what is nobody’s of ours is none of its business', async () => {
+    const world = well();
+    const bus = foreign(world);
+    bus.scopes = ['orders'];
+    for (const scopes of [[], ['orders']])
+      world.subscriptions.push({
+        metadata: { name: 'orders' },
+        scopes,
+        spec: { pubsubname: 'orders-bus', topic: 'orders' },
+      });
+    world.resiliencies.push({
+      metadata: { name: 'orders' },
+      spec: { policies: { retries: { thrice: { maxRetries: 3 } } }, targets: { components: { 'orders-bus': {} } } },
+    });
+    // Gone, and loaded by whoever had it.
+    for (const { sidecars } of world.subscribers)
+      sidecars[0]!.components.push({ name: 'everybodys-bus', type: 'pubsub.jetstream' });
+    expect(await remedies(world)).toEqual([]);
+    // Nor does it hide what is.
+    named(world.resiliencies, 'workers').spec.policies.retries = { 'until-answered': { maxRetries: 3 } };
+    const [remedy, ...others] = await remedies(world);
+    expect([remedy!.startsWith(restore('workers')), others]).toEqual([true, []]);
+  });
+
+  test('what somebody has added to a Subscription no release takes out', async () => {
+    const world = well();
+    edit(world, { deadLetterTopic: 'elsewhere', routes: { rules: [], default: '/events/member-internal' } });
+    const { findings } = await look(world);
+    expect(findings.map(({ remedy }) => remedy)).toEqual([
+      `# take deadLetterTopic out of Subscription ${NAME}`,
+      `# take rules out of Subscription ${NAME}\n# then: ${restart('external-broadcaster')}`,
     ]);
   });
 
@@ -130,7 +180,9 @@ describe('What to do about it makes nothing worse:', () => {
   test('nor is a Deployment made as it was, whose new pods would read it', async () => {
     const world = well();
     annotate(world, 'external-broadcaster', 'dapr.io/enable-app-health-check', 'false');
-    expect(await remedies(world)).toEqual([restore('workers', 'app.kubernetes.io/name=external-broadcaster')]);
+    expect(await remedies(world)).toEqual([
+      `# whatever else was changed by hand there goes back as well\n${restore('workers', 'app.kubernetes.io/name=external-broadcaster')}`,
+    ]);
     edit(world, { metadata: {} });
     expect(await remedies(world)).toEqual([`${restore('workers')} &&\n${restart('external-broadcaster')}`, LATER]);
   });

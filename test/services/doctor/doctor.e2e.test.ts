@@ -56,6 +56,7 @@ test.each<Trouble>([
     ['Pod family-account-7f-x2', /does not follow the Subscription family-account-member-external/],
     [`Subscription ${LISTENER}`, /is not there/],
     [`Subscription ${LISTENER}`, /do not let family-account hear members/],
+    [`Subscription ${LISTENER}`, /is delivered to \/events\/member-external: an app knows \/events\/members/],
     [`Component ${LISTENER}`, /^durableName is "{appID}-member-external" and has to hold members/],
   ],
   [
@@ -89,12 +90,15 @@ test.each<Trouble>([
   [
     'a topic that is closed to the app',
     (world) => set(world, LISTENER, 'subscriptionScopes', 'somebody=member-external'),
-    [`Subscription ${LISTENER}`, /whose subscriptionScopes do not let family-account hear member-external/],
+    [
+      `Subscription ${LISTENER}`,
+      /whose subscriptionScopes, or allowedTopics, do not let family-account hear member-external/,
+    ],
   ],
   [
     'a topic that is closed to the app by being left out',
     (world) => set(world, LISTENER, 'subscriptionScopes', 'family-account=another-topic'),
-    [`Subscription ${LISTENER}`, /whose subscriptionScopes do not let/],
+    [`Subscription ${LISTENER}`, /whose subscriptionScopes, or allowedTopics, do not let/],
   ],
   [
     'a Subscription that is not raw, as under a definition that did not know that',
@@ -119,6 +123,40 @@ test.each<Trouble>([
       subscriberOf(world, 'member').sidecars[0]!.reportedAt = LONG_AGO;
     },
     ['Pod member-7f-x2', /was heard of last at 2020/],
+  ],
+  ...[
+    ['another path', { routes: { default: '/elsewhere' } }, /^is delivered to \/elsewhere: an app knows/] as const,
+    [
+      'a topic for what an app refuses',
+      { deadLetterTopic: 'elsewhere' },
+      /^sets deadLetterTopic, which no chart does/,
+    ] as const,
+    ['many at once', { bulkSubscribe: { enabled: true } }, /^sets bulkSubscribe, which no chart does/] as const,
+  ].map(
+    ([what, spec, found]): Trouble => [
+      `a Subscription with ${what}`,
+      (world) => Object.assign(named(world.subscriptions, LISTENER).spec, spec),
+      [`Subscription ${LISTENER}`, found],
+    ],
+  ),
+  [
+    'a Component of another type',
+    (world) => {
+      named(world.components, 'member-member-internal').spec.type = 'pubsub.in-memory';
+    },
+    ['Component member-member-internal', /^it is of type pubsub.in-memory, which no chart sets/],
+  ],
+  [
+    'a Component that is only published through, and open to all',
+    (world) => {
+      named(world.components, 'member-member-internal').scopes = [];
+    },
+    ['Component member-member-internal', /it has no scopes/],
+  ],
+  [
+    'a topic that is not allowed',
+    (world) => set(world, LISTENER, 'allowedTopics', 'another-topic'),
+    [`Subscription ${LISTENER}`, /whose subscriptionScopes, or allowedTopics, do not let family-account hear/],
   ],
   [
     'a Component that somebody took away, and nothing is heard through',
@@ -209,6 +247,7 @@ test.each<Trouble>([
       for (const it of subscriberOf(world, 'publish-recorder').sidecars[0]!.subscriptions) it.component = component;
       const scopes = Object.keys(workers).map((worker) => `${worker}=member-internal,member-external`);
       set(world, component, 'subscriptionScopes', scopes.join(';'));
+      set(world, component, 'allowedTopics', 'member-internal,member-external');
     },
     ['Component workers-member-internal', /publish-recorder hears .* and .* through it: a durable is of one topic/],
   ],
