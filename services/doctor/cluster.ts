@@ -17,7 +17,11 @@ const pod = z.object({
     deletionTimestamp: z.string().optional(),
   }),
   spec: z.object({ containers: z.array(container), initContainers: z.array(container).default([]) }),
-  status: z.object({ conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]) }),
+  status: z.object({
+    conditions: z
+      .array(z.object({ type: z.string(), status: z.string(), lastTransitionTime: z.string().optional() }))
+      .default([]),
+  }),
 });
 const deployment = z.object({
   metadata: named,
@@ -32,33 +36,40 @@ const deployment = z.object({
 const component = z.object({
   metadata: named,
   scopes: z.array(z.string()).default([]),
-  spec: z.object({
-    type: z.string(),
-    metadata: z.array(z.object({ name: z.string(), value: z.unknown().optional() })).default([]),
-  }),
+  // What others have made may have nothing in it.
+  spec: z
+    .object({
+      type: z.string().default(''),
+      metadata: z.array(z.object({ name: z.string(), value: z.unknown().optional() })).default([]),
+    })
+    .prefault({}),
 });
 const subscription = z.object({
   metadata: named,
   scopes: z.array(z.string()).default([]),
   // What is more than this is of interest as well.
-  spec: z.looseObject({
-    pubsubname: z.string(),
-    topic: z.string(),
-    metadata: z.record(z.string(), z.string()).default({}),
-    routes: z.looseObject({ default: z.string().optional() }).default({}),
-  }),
+  spec: z
+    .looseObject({
+      pubsubname: z.string().default(''),
+      topic: z.string().default(''),
+      metadata: z.record(z.string(), z.string()).default({}),
+      routes: z.looseObject({ default: z.string().optional() }).default({}),
+    })
+    .prefault({}),
 });
 const retry = z.object({ policy: z.string().optional(), maxRetries: z.int().optional() });
 const direction = z.object({ retry: z.string().optional() });
 const resiliency = z.object({
   metadata: named,
   scopes: z.array(z.string()).default([]),
-  spec: z.object({
-    policies: z.object({ retries: z.record(z.string(), retry).default({}) }).prefault({}),
-    targets: z
-      .object({ components: z.record(z.string(), z.object({ inbound: direction.optional() })).default({}) })
-      .prefault({}),
-  }),
+  spec: z
+    .object({
+      policies: z.object({ retries: z.record(z.string(), retry).default({}) }).prefault({}),
+      targets: z
+        .object({ components: z.record(z.string(), z.object({ inbound: direction.optional() })).default({}) })
+        .prefault({}),
+    })
+    .prefault({}),
 });
 const definition = z.object({
   metadata: named,
@@ -90,6 +101,7 @@ export const isSubscribed = ({ subscriptions }: Pick<Cluster, 'subscriptions'>, 
 
 /** What a namespace holds of ours, and what the cluster knows of Dapr's resources. */
 export interface Cluster {
+  readonly namespace: string;
   readonly pods: readonly Pod[];
   readonly deployments: readonly Deployment[];
   readonly components: readonly Component[];
@@ -148,7 +160,7 @@ async function read(api: KubernetesApi, namespace: string, dispatcher: Agent): P
       throw error;
     }),
   ]);
-  return { pods, deployments, components, subscriptions, resiliencies, definitions };
+  return { namespace, pods, deployments, components, subscriptions, resiliencies, definitions };
 }
 
 function understand<T>(schema: z.ZodType<T>, answer: unknown, what: string): T {

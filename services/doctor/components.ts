@@ -45,16 +45,22 @@ export function examineGone(
   const isHeardThrough = (name: string) =>
     cluster.subscriptions.some((it) => isFor(it, app) && it.spec.pubsubname === name);
   const isThere = (name: string) => cluster.components.some((it) => it.metadata.name === name && isFor(it, app));
-  return [...new Set(loaded.flat())]
+  // The chart's Resiliency names them all; not each of them is for each app.
+  const made = cluster.resiliencies
+    .filter(({ metadata }) => makerOf(releases, 'Resiliency', metadata.name))
+    .flatMap(({ spec }) => Object.keys(spec.targets.components))
+    .filter((name) => makerOf(releases, 'Component', name))
+    .filter((name) => !cluster.components.some(({ metadata }) => metadata.name === name))
+    .filter((name) => !cluster.subscriptions.some(({ spec }) => spec.pubsubname === name));
+  return [...new Set([...loaded.flat(), ...made])]
     .filter((name) => !isThere(name) && !isHeardThrough(name))
-    .map((name) =>
-      misdeclared(
-        `Component ${name}`,
-        `is not there for ${app}: its sidecars have it until they are replaced, and then no more`,
-        byReleaseOf(cluster, app),
-        loaded.every((it) => it.includes(name)) ? [] : [app],
-      ),
-    );
+    .map((name) => {
+      const areAllHaving = loaded.every((it) => it.includes(name));
+      const what = areAllHaving
+        ? `is not there for ${app}: its sidecars have it until they are replaced, and then no more`
+        : `is not there for ${app}, which publishes nothing through it`;
+      return misdeclared(`Component ${name}`, what, byReleaseOf(cluster, app), areAllHaving ? [] : [app]);
+    });
 }
 
 function examineResiliency(cluster: Cluster, where: string, component: string, app: string): Misdeclared[] {

@@ -33,7 +33,7 @@ export function examine({ apps, cluster, subscribers, now }: Examined): Finding[
   ];
   const mayRestart = declared.length === 0;
   return [
-    ...mend(declared),
+    ...mend(declared, cluster.namespace),
     ...apps.flatMap((app) => [
       ...examineDeployment(cluster, app, mayRestart),
       ...(subscribers ? examineSidecars(cluster, app, { subscriber: of(app), now, mayRestart }) : []),

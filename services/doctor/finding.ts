@@ -36,14 +36,14 @@ export const LATER = '# mend what else is found, then look again';
  * what only somebody else can mend, and behind that the others. A sidecar that is restarted before all is mended that it reads would be deaf
  * where it hears yet.
  */
-export function mend(them: readonly Misdeclared[]): Finding[] {
+export function mend(them: readonly Misdeclared[], namespace: string): Finding[] {
   const ours = them.flatMap(({ by, ...it }) => ('releases' in by ? { ...it, ...by } : []));
   const others = them.flatMap(({ by, ...it }) => ('words' in by ? { ...it, ...by } : []));
   const waiting = others.flatMap(({ readers }) => readers);
   const readers = ours.flatMap((it) => it.readers).filter((app) => !waiting.includes(app));
   const chain = [
     ...new Set(ours.flatMap(({ first = [] }) => first)),
-    ...[...new Set(ours.flatMap(({ releases }) => releases))].sort().map((release) => restore(release)),
+    ...[...new Set(ours.flatMap(({ releases }) => releases))].sort().map((release) => restore(release, namespace)),
     ...(readers.length > 0 ? [restart(readers)] : []),
   ].join(' &&\n');
   const last = waiting.length > 0 ? `\n# then: ${restart(waiting)}` : '';
@@ -56,15 +56,20 @@ export function mend(them: readonly Misdeclared[]): Finding[] {
 }
 
 /**
- * Has the cluster hold again what a release holds of Dapr's resources, whether they are gone or edited. Not `helm upgrade`: that leaves an edit
+ * Has the cluster hold again what a release holds of Dapr's resources, whether they are gone or edited, as Helm's own: what has not its
+ * annotations Helm would leave behind at an uninstall, and not take into a release again. Not `helm upgrade`: that leaves an edit
  * as it is (version 3 compares its own two manifests) or stops at it (version 4, at a field of another's). It takes no chart and no values, runs
  * no hooks, and running sidecars do not notice. It stops when the release's last upgrade failed or has not ended: its manifest is not what runs.
  * @param selector of which of its resources; those that sidecars read, unless told
  */
-export const restore = (release: string, selector = 'app.kubernetes.io/component=eventing'): string =>
+export const restore = (
+  release: string,
+  namespace: string,
+  selector = 'app.kubernetes.io/component=eventing',
+): string =>
   [
     `helm status ${release} | grep 'STATUS: deployed'`,
-    `helm get manifest ${release} | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`,
+    `helm get manifest ${release} | kubectl annotate --local --filename - --output yaml meta.helm.sh/release-name=${release} meta.helm.sh/release-namespace=${namespace} | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`,
   ].join(' &&\n');
 
 export const restart = (apps: readonly string[]): string =>

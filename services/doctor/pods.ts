@@ -5,6 +5,8 @@ import { releasesOf } from './releases.ts';
 
 /** An app that is well reports four times in this time; milliseconds. */
 const STALE_MS = 120_000;
+/** One that has just started has not reported yet. */
+const NEW_MS = 10_000;
 
 const appOf = ({ metadata }: Pod): string | undefined => metadata.labels['app.kubernetes.io/name'];
 const isReady = ({ status }: Pod): boolean =>
@@ -13,7 +15,7 @@ const isReady = ({ status }: Pod): boolean =>
 const podsOf = (cluster: Cluster, app: string): Pod[] =>
   cluster.pods.filter((pod) => appOf(pod) === app && pod.metadata.deletionTimestamp === undefined);
 
-/** Whether it runs, and with a sidecar; whether its pods may be replaced to mend that. */
+/** Whether it runs, and with a sidecar; whether pods may be started to mend that. */
 export function examineDeployment(cluster: Cluster, app: string, mayRestart: boolean): Finding[] {
   const deployment = cluster.deployments.find(({ metadata }) => metadata.name === app);
   const where = `Deployment ${app}`;
@@ -28,12 +30,18 @@ export function examineDeployment(cluster: Cluster, app: string, mayRestart: boo
     finding(
       `Pod ${metadata.name}`,
       'has no sidecar: it was started while the injector was away',
-      `kubectl rollout status deployment/dapr-sidecar-injector --namespace dapr-system --timeout=2m &&\nkubectl delete pod ${metadata.name}`,
+      mayRestart
+        ? `kubectl rollout status deployment/dapr-sidecar-injector --namespace dapr-system --timeout=2m &&\nkubectl delete pod ${metadata.name}`
+        : LATER,
     ),
   );
   if (spec.replicas === 0)
     found.push(
-      finding(where, 'has no pods: its events wait at the broker', `kubectl scale deployment/${app} --replicas=1`),
+      finding(
+        where,
+        'has no pods: its events wait at the broker',
+        mayRestart ? `kubectl scale deployment/${app} --replicas=1` : LATER,
+      ),
     );
   else if (status.readyReplicas === 0)
     found.push(
@@ -66,7 +74,7 @@ function examineAnnotations(
   const { annotations } = spec.template.metadata;
   const [release] = releasesOf(cluster, [name]);
   const mended = release
-    ? `# whatever else was changed by hand there goes back as well\n${restore(release.name, `app.kubernetes.io/name=${name}`)}`
+    ? `# whatever else was changed by hand there goes back as well\n${restore(release.name, cluster.namespace, `app.kubernetes.io/name=${name}`)}`
     : `# set it on deployment/${name}`;
   return Object.entries(ANNOTATIONS)
     .filter(([annotation, [isWell]]) => !isWell(annotations[annotation] ?? ''))
@@ -77,10 +85,12 @@ function examineAnnotations(
 export function reportsOf(cluster: Cluster, app: string, subscriber: Subscriber | undefined, now: Date) {
   return podsOf(cluster, app)
     .filter(isReady)
-    .map(({ metadata: { name } }) => {
+    .map(({ metadata: { name }, status }) => {
+      const since = status.conditions.find(({ type }) => type === 'Ready')?.lastTransitionTime;
+      const isNew = since !== undefined && now.getTime() - Date.parse(since) <= NEW_MS;
       const last = subscriber?.sidecars.find(({ replica }) => replica.startsWith(`${name}:`));
       const isFresh = last && now.getTime() - Date.parse(last.reportedAt) <= STALE_MS;
-      return { name, last, report: isFresh ? last : undefined };
+      return { name, last, report: isFresh ? last : undefined, isNew };
     });
 }
 
@@ -92,10 +102,11 @@ export function examineSidecars(
 ): Finding[] {
   const subscriptions = cluster.subscriptions.filter(({ scopes }) => scopes.includes(app));
   const components = cluster.components.filter(({ scopes }) => scopes.includes(app));
-  return reportsOf(cluster, app, subscriber, now).flatMap(({ name, last, report }) => {
+  return reportsOf(cluster, app, subscriber, now).flatMap(({ name, last, report, isNew }) => {
     const look = `kubectl logs ${name} --container daprd`;
     const tell = (what: string, remedy = `${look}\n${restart([app])}`) =>
       finding(`Pod ${name}`, what, mayRestart ? remedy : LATER);
+    if (!last && isNew) return [];
     if (!last) return [finding(`Pod ${name}`, 'its sidecar has not been heard of', look)];
     if (!report) return [finding(`Pod ${name}`, `its sidecar was heard of last at ${last.reportedAt}`, look)];
     const unloaded = components.filter((it) => !report.components.some((has) => has.name === it.metadata.name));

@@ -15,12 +15,16 @@ export function releasesOf({ deployments }: Pick<Cluster, 'deployments'>, apps: 
     const labels = deployments.find(({ metadata }) => metadata.name === app)?.metadata.labels ?? {};
     const [name, chart] = [labels['app.kubernetes.io/instance'], labels['helm.sh/chart']?.replace(/-\d+\..*/, '')];
     if (!name || !chart) continue;
-    const release = found.get(name) ?? { name, chart, apps: [] };
+    const key = `${name} ${chart}`;
+    const release = found.get(key) ?? { name, chart, apps: [] };
     release.apps.push(app);
-    found.set(name, release);
+    found.set(key, release);
   }
   return [...found.values()];
 }
+
+/** All that the charts have Components for. */
+const TOPIC = /^(member|family-account)-(internal|external)$/;
 
 /**
  * The release that makes what has this name, by the names that the charts give: labels may have been edited as well.
@@ -31,8 +35,7 @@ export function makerOf(
   kind: 'Component' | 'Subscription' | 'Resiliency',
   name: string,
 ): Release | undefined {
-  const isTopic = (topic: string) => /^[a-z-]+-(internal|external)$/.test(topic);
-  const isOf = (owner: string) => name.startsWith(`${owner}-`) && isTopic(name.slice(owner.length + 1));
+  const isOf = (owner: string) => name.startsWith(`${owner}-`) && TOPIC.test(name.slice(owner.length + 1));
   return releases.find(({ chart, apps }) => {
     if (kind === 'Resiliency') return name === chart;
     return kind === 'Component' ? isOf(chart) : apps.some(isOf);

@@ -75,11 +75,11 @@ export function examineSubscriptions(cluster: Cluster, apps: readonly string[]):
       ? { releases: [release.name] }
       : { words: `mend or remove ${where}, which is not the chart's` };
     const wrong = faults(component, spec);
+    if (release && component && spec.pubsubname !== `${release.chart}-${spec.topic}`)
+      wrong.push(`names the Component ${spec.pubsubname}, which is not the chart's of that topic`);
     if (scopes.length === 0) wrong.push('has no scopes: every app of the namespace follows it');
-    const added = [
-      ...Object.keys(spec).filter((it) => !SET.includes(it)),
-      ...Object.keys(spec.routes).filter((it) => it !== 'default'),
-    ];
+    const all = { ...spec, ...spec.routes };
+    const added = Object.entries(all).flatMap(([key, value]) => (!SET.includes(key) && isSet(value) ? [key] : []));
     return [
       ...wrong.map((what) => misdeclared(where, what, by, readers)),
       ...named.flatMap((app) => misfits(component, app, spec).map((what) => misdeclared(where, what, by, [app]))),
@@ -92,7 +92,15 @@ export function examineSubscriptions(cluster: Cluster, apps: readonly string[]):
 }
 
 /** What the charts set of a Subscription. */
-const SET = ['pubsubname', 'topic', 'metadata', 'routes'];
+const SET = ['pubsubname', 'topic', 'metadata', 'routes', 'default'];
+/** Nor does it matter what is there and says nothing, as Dapr's older version of a Subscription does. */
+const isSet = (value: unknown): boolean =>
+  value !== null &&
+  value !== '' &&
+  !(
+    typeof value === 'object' &&
+    ((value as { enabled?: boolean }).enabled === false || Object.keys(value).length === 0)
+  );
 
 function misfits(component: Component | undefined, app: string, { pubsubname, topic }: Subscription['spec']): string[] {
   const named = `names the Component ${pubsubname}`;

@@ -106,6 +106,8 @@ test('the doctor’s Job finds nothing where nothing is', async () => {
   }
 }, 240_000);
 
+const EVENTING = ['components,subscriptions.dapr.io,resiliencies', '--selector=app.kubernetes.io/component=eventing'];
+
 /** Each undoes what it did, and whatever else there is to do then, when it is disposed of; some are mended as the doctor says. */
 const breaks: [
   string,
@@ -228,6 +230,10 @@ test('what is edited or gone, and heard yet, is found in time, and mended as the
   // Each system's doctor says once how all that it has found is mended.
   for (const it of wrong.slice(0, 2)) await doAsTold(it);
   expect((await findings()).filter((it) => wrong.some((was) => was.test(it)))).toEqual([]);
+  // Helm would leave behind what is not its own.
+  const owners = '{range .items[*]}{.metadata.annotations.meta\\.helm\\.sh/release-name} {end}';
+  const resources = await kubectl('get', ...EVENTING, `--output=jsonpath=${owners}`);
+  expect([...new Set(resources.trim().split(' '))].sort()).toEqual(['family-account', 'member', 'workers']);
   expect(await canary()).toMatch(/All hops of member are well/);
   for (const app of ['member', 'external-broadcaster', 'family-account']) await restart(app);
   await allIsWell();
@@ -237,9 +243,8 @@ test('what was mended so is Helm’s as before: an upgrade changes it', async ()
   const upgrade = (chart: string) =>
     installChart(cluster.shell, chart, ...seeing(chart), '--set', 'commonLabels.mended=yes');
   await Promise.all(charts.map(upgrade));
-  const eventing = ['components,subscriptions.dapr.io,resiliencies', '--selector=app.kubernetes.io/component=eventing'];
   const each = async (field: string) =>
-    (await kubectl('get', ...eventing, `--output=jsonpath={.items[*].metadata.${field}}`)).split(' ');
+    (await kubectl('get', ...EVENTING, `--output=jsonpath={.items[*].metadata.${field}}`)).split(' ');
   expect(await each('labels.mended')).toEqual((await each('name')).map(() => 'yes'));
   const { spec } = JSON.parse(await kubectl('get', 'resiliency.dapr.io/workers', '--output=json'));
   expect(spec.policies.retries['until-answered'].maxRetries).toBe(-1);

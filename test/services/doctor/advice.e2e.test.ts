@@ -2,7 +2,7 @@ import { print } from '../../../services/doctor/report.ts';
 import { annotate, LISTENER, look, NOW, named, remove, set, subscriberOf, type World, well } from './world.ts';
 
 const restore = (release: string, selector = 'app.kubernetes.io/component=eventing') =>
-  `helm status ${release} | grep 'STATUS: deployed' &&\nhelm get manifest ${release} | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`;
+  `helm status ${release} | grep 'STATUS: deployed' &&\nhelm get manifest ${release} | kubectl annotate --local --filename - --output yaml meta.helm.sh/release-name=${release} meta.helm.sh/release-namespace=here | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`;
 const restart = (...apps: string[]) => `kubectl rollout restart ${apps.map((app) => `deployment/${app}`).join(' ')}`;
 const NAME = 'external-broadcaster-member-internal';
 const LATER = '# mend what else is found, then look again';
@@ -143,6 +143,10 @@ describe('What to do about it makes nothing worse:', () => {
       metadata: { name: 'orders' },
       spec: { policies: { retries: { thrice: { maxRetries: 3 } } }, targets: { components: { 'orders-bus': {} } } },
     });
+    const portal = { metadata: { name: 'member-portal-internal' }, scopes: ['portal'], spec: { type: 'state.redis' } };
+    world.components.push(portal, { metadata: { name: 'nothing' } });
+    world.subscriptions.push({ metadata: { name: 'nothing' } });
+    world.resiliencies.push({ metadata: { name: 'nothing' } });
     // Gone, and loaded by whoever had it.
     for (const { sidecars } of world.subscribers)
       sidecars[0]!.components.push({ name: 'everybodys-bus', type: 'pubsub.jetstream' });
@@ -155,7 +159,10 @@ describe('What to do about it makes nothing worse:', () => {
 
   test('what somebody has added to a Subscription no release takes out', async () => {
     const world = well();
-    edit(world, { deadLetterTopic: 'elsewhere', routes: { rules: [], default: '/events/member-internal' } });
+    edit(world, {
+      deadLetterTopic: 'elsewhere',
+      routes: { rules: [{ path: '/elsewhere' }], default: '/events/member-internal' },
+    });
     const { findings } = await look(world);
     expect(findings.map(({ remedy }) => remedy)).toEqual([
       `# take deadLetterTopic out of Subscription ${NAME}`,
@@ -175,6 +182,21 @@ describe('What to do about it makes nothing worse:', () => {
     expect(await remedies(right)).toEqual([
       `kubectl logs external-broadcaster-7f-x2 --container daprd\n${restart('external-broadcaster')}`,
     ]);
+  });
+
+  test('nor is a pod started that would read it', async () => {
+    const world = well();
+    const NONE = 'has no pods: its events wait at the broker';
+    const remedyOf = async () => (await look(world)).findings.find(({ what }) => what === NONE)!.remedy;
+    named(world.deployments, 'external-broadcaster').spec.replicas = 0;
+    expect(await remedyOf()).toBe('kubectl scale deployment/external-broadcaster --replicas=1');
+    edit(world, { routes: { default: '/elsewhere' } });
+    expect(await remedyOf()).toBe(LATER);
+    const bare = well();
+    named(bare.pods, 'member-7f-x2').spec.containers.pop();
+    edit(bare, { metadata: {} });
+    const { findings } = await look(bare);
+    expect(findings.find(({ what }) => what.startsWith('has no sidecar'))!.remedy).toBe(LATER);
   });
 
   test('nor is a Deployment made as it was, whose new pods would read it', async () => {
@@ -203,6 +225,16 @@ test('a pod that is about to go is nobody’s trouble', async () => {
   expect((await look(world)).findings).toEqual([]);
   delete world.pods.at(-1)!.metadata.deletionTimestamp;
   expect((await look(world)).findings).toMatchObject([{ where: 'Pod external-broadcaster-6e-w1' }]);
+});
+
+test('a pod that has just become ready may not have been heard of yet', async () => {
+  const world = well();
+  subscriberOf(world, 'member').sidecars.pop();
+  const [ready] = named(world.pods, 'member-7f-x2').status.conditions;
+  ready.lastTransitionTime = NOW();
+  expect((await look(world)).findings).toEqual([]);
+  ready.lastTransitionTime = new Date(Date.now() - 20_000).toISOString();
+  expect((await look(world)).findings).toMatchObject([{ what: 'its sidecar has not been heard of' }]);
 });
 
 test('of what may be on its way it is said that it is not known yet', async () => {

@@ -8,6 +8,12 @@ test('nothing is found where all is as the charts make it and everybody has hear
   expect(print(found)).toBe('Nothing is found that keeps events from being heard.');
 });
 
+test('nothing is found of what Dapr’s older version of a Subscription says of itself', async () => {
+  const world = well();
+  Object.assign(named(world.subscriptions, LISTENER).spec, { bulkSubscribe: { enabled: false }, deadLetterTopic: '' });
+  expect((await look(world)).findings).toEqual([]);
+});
+
 test.each([{}, { policy: 'constant', maxRetries: -5 }])('deliveries are tried for ever with %j', async (policy) => {
   const world = well();
   named(world.resiliencies, 'family-account').spec.policies.retries = { 'until-answered': policy };
@@ -57,6 +63,7 @@ test.each<Trouble>([
     [`Subscription ${LISTENER}`, /is not there/],
     [`Subscription ${LISTENER}`, /do not let family-account hear members/],
     [`Subscription ${LISTENER}`, /is delivered to \/events\/member-external: an app knows \/events\/members/],
+    [`Subscription ${LISTENER}`, /names the Component .*, which is not the chart's of that topic/],
     [`Component ${LISTENER}`, /^durableName is "{appID}-member-external" and has to hold members/],
   ],
   [
@@ -164,6 +171,35 @@ test.each<Trouble>([
     ['Component member-member-internal', /^is not there for member: its sidecars have it until they are replaced/],
   ],
   [
+    'a Component that somebody took away, and that no sidecar has any more',
+    (world) => {
+      remove(world.components, 'member-member-internal');
+      const [sidecar] = subscriberOf(world, 'member').sidecars;
+      sidecar!.components = sidecar!.components.filter(({ name }) => name !== 'member-member-internal');
+    },
+    ['Component member-member-internal', /^is not there for member, which publishes nothing through it/],
+  ],
+  [
+    'a Subscription to somebody else’s Component',
+    (world) => {
+      const component = structuredClone(named(world.components, LISTENER));
+      world.components.push({ ...component, metadata: { name: 'members' } });
+      world.resiliencies.push({
+        metadata: { name: 'members' },
+        scopes: ['family-account'],
+        spec: {
+          policies: { retries: { always: { maxRetries: -1 } } },
+          targets: { components: { members: { inbound: { retry: 'always' } } } },
+        },
+      });
+      named(world.subscriptions, LISTENER).spec.pubsubname = 'members';
+      const [sidecar] = subscriberOf(world, 'family-account').sidecars;
+      sidecar!.components.push({ name: 'members', type: 'pubsub.jetstream' });
+      for (const it of sidecar!.subscriptions) if (it.topic === 'member-external') it.component = 'members';
+    },
+    [`Subscription ${LISTENER}`, /^names the Component members, which is not the chart's of that topic/],
+  ],
+  [
     'a Subscription that is not raw, and for everybody',
     (world) => {
       Object.assign(named(world.subscriptions, LISTENER), { scopes: [] }).spec.metadata = {};
@@ -250,6 +286,7 @@ test.each<Trouble>([
       set(world, component, 'allowedTopics', 'member-internal,member-external');
     },
     ['Component workers-member-internal', /publish-recorder hears .* and .* through it: a durable is of one topic/],
+    ['Subscription publish-recorder-member-external', /names the Component .*, which is not the chart's of that topic/],
   ],
   [
     'a sidecar that does not ask how its app is',
