@@ -31,7 +31,7 @@ export function examineComponents(cluster: Cluster, apps: readonly string[]): Mi
   });
 }
 
-/** What its chart makes for its sidecars, and is not there, while they have it yet. */
+/** What its chart makes for its sidecars, and is not there: they may have it yet. */
 export function examineGone(
   cluster: Cluster,
   app: string,
