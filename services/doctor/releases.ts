@@ -8,17 +8,16 @@ export interface Release {
   readonly apps: readonly string[];
 }
 
-/** The releases that these apps are in. */
+/** The releases that these apps are in: one of each chart, since what a chart makes has its name. */
 export function releasesOf({ deployments }: Pick<Cluster, 'deployments'>, apps: readonly string[]): Release[] {
   const found = new Map<string, { name: string; chart: string; apps: string[] }>();
   for (const app of apps) {
     const labels = deployments.find(({ metadata }) => metadata.name === app)?.metadata.labels ?? {};
     const [name, chart] = [labels['app.kubernetes.io/instance'], labels['helm.sh/chart']?.replace(/-\d+\..*/, '')];
     if (!name || !chart) continue;
-    const key = `${name} ${chart}`;
-    const release = found.get(key) ?? { name, chart, apps: [] };
+    const release = found.get(chart) ?? { name, chart, apps: [] };
     release.apps.push(app);
-    found.set(key, release);
+    found.set(chart, release);
   }
   return [...found.values()];
 }

@@ -27,6 +27,24 @@ describe('What to do about it makes nothing worse:', () => {
     expect((await look(world)).findings).toMatchObject([{ what: /hears nothing/, remedy }].map(matching));
   });
 
+  test('nor one that publishes yet through what is gone', async () => {
+    const world = well();
+    remove(world.components, 'member-member-internal');
+    expect(await remedies(world)).toEqual([restore('member')]);
+    const [sidecar] = subscriberOf(world, 'member').sidecars;
+    sidecar!.components = sidecar!.components.filter(({ name }) => name !== 'member-member-internal');
+    expect(await remedies(world)).toEqual([`${restore('member')} &&\n${restart('member')}`]);
+  });
+
+  test('a release is called as somebody has called it, and may have several of the charts in it', async () => {
+    const world = well();
+    for (const it of world.deployments) it.metadata.labels['app.kubernetes.io/instance'] = 'all';
+    set(world, 'workers-member-external', 'ackWait', undefined);
+    named(world.subscriptions, 'publish-recorder-member-internal').spec.metadata = {};
+    set(world, LISTENER, 'ackWait', undefined);
+    expect(await remedies(world)).toEqual([`${restore('all')} &&\n${restart('family-account', 'publish-recorder')}`]);
+  });
+
   test('what a pod that was killed had loaded counts for nothing', async () => {
     const world = well();
     remove(world.subscriptions, NAME);

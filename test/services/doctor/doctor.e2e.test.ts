@@ -88,6 +88,19 @@ test.each<Trouble>([
     [`Subscription ${LISTENER}`, /names the Component .*, which is not there/],
   ],
   [
+    'a Subscription through a Component that is missing, and no business of other apps of the release',
+    (world) => remove(world.components, 'workers-member-external'),
+    ['Subscription publish-recorder-member-external', /names the Component .*, which is not there/],
+  ],
+  [
+    'a Subscription for everybody, through a Component that is missing',
+    (world) => {
+      named(world.subscriptions, LISTENER).scopes = [];
+      remove(world.components, LISTENER);
+    },
+    [`Subscription ${LISTENER}`, /^has no scopes/],
+  ],
+  [
     'a Subscription through a Component that is not for the app',
     (world) => {
       named(world.components, LISTENER).scopes = ['somebody'];
