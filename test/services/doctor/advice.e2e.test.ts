@@ -1,5 +1,5 @@
 import { print } from '../../../services/doctor/report.ts';
-import { annotate, LISTENER, look, NOW, named, remove, set, subscriberOf, type World, well } from './world.ts';
+import { annotate, LISTENER, look, named, remove, set, subscriberOf, type World, well } from './world.ts';
 
 const restore = (release: string, selector = 'app.kubernetes.io/component=eventing') =>
   `helm status ${release} | grep 'STATUS: deployed' &&\nhelm get manifest ${release} | kubectl annotate --local --filename - --output yaml meta.helm.sh/release-name=${release} meta.helm.sh/release-namespace=here | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`;
@@ -231,45 +231,4 @@ describe('What to do about it makes nothing worse:', () => {
 const matching = ({ what, ...rest }: { what: RegExp; remedy?: string }) => ({
   ...rest,
   what: expect.stringMatching(what),
-});
-
-test('a pod that is about to go is nobody’s trouble', async () => {
-  const world = well();
-  const pod = structuredClone(named(world.pods, 'external-broadcaster-7f-x2'));
-  world.pods.push({
-    ...pod,
-    metadata: { ...pod.metadata, name: 'external-broadcaster-6e-w1', deletionTimestamp: NOW() },
-  });
-  expect((await look(world)).findings).toEqual([]);
-  delete world.pods.at(-1)!.metadata.deletionTimestamp;
-  expect((await look(world)).findings).toMatchObject([{ where: 'Pod external-broadcaster-6e-w1' }]);
-});
-
-test('a pod that has just become ready may not have been heard of yet', async () => {
-  const world = well();
-  subscriberOf(world, 'member').sidecars.pop();
-  const [ready] = named(world.pods, 'member-7f-x2').status.conditions;
-  ready.lastTransitionTime = NOW();
-  expect((await look(world)).findings).toEqual([]);
-  ready.lastTransitionTime = new Date(Date.now() - 20_000).toISOString();
-  expect((await look(world)).findings).toMatchObject([{ what: 'its sidecar has not been heard of' }]);
-});
-
-test('of what may be on its way it is said that it is not known yet', async () => {
-  const ago = (seconds: number) => new Date(Date.now() - seconds * 1_000).toISOString();
-  const world = well();
-  const [topic] = subscriberOf(world, 'external-broadcaster').topics;
-  topic!.unheardSince = ago(2);
-  expect(await look(world)).toEqual({ findings: [], unseen: [] });
-  topic!.unheardSince = ago(20);
-  const found = await look(world);
-  expect(print(found)).toMatch(
-    /^Nothing is found .*\nexternal-broadcaster has not heard yet what was published to member-internal 2\d s ago: look/,
-  );
-  topic!.unheardSince = ago(6_000);
-  expect((await look(world)).unseen).toEqual([]);
-  topic!.unheardSince = ago(20);
-  topic!.missedSince = NOW();
-  const { findings, unseen } = await look(world);
-  expect([findings.length, unseen]).toEqual([1, []]);
 });

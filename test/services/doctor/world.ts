@@ -130,6 +130,23 @@ export async function look(world: World) {
   });
 }
 
+export type Trouble = [what: string, breakIt: (world: World) => void, ...expected: [where: string, what: RegExp][]];
+
+/** Exactly this is found where all is well but for one thing, each with what to do about it. */
+export async function finds(breakIt: Trouble[1], expected: readonly [where: string, what: RegExp][]): Promise<void> {
+  const world = well();
+  breakIt(world);
+  const { findings } = await look(world);
+  const matching = expected.map(([where, what]) => ({
+    where,
+    what: expect.stringMatching(what),
+    // Commands to type, and words behind a #.
+    remedy: expect.stringMatching(/^(?:(?:kubectl|helm|#) .*\n?)+$/),
+  }));
+  expect(findings).toEqual(expect.arrayContaining(matching));
+  expect(findings).toHaveLength(matching.length);
+}
+
 export const named = (resources: Resource[], name: string) => resources.find(({ metadata }) => metadata.name === name);
 export const remove = (resources: Resource[], name: string) =>
   resources.splice(resources.indexOf(named(resources, name)), 1);
