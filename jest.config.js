@@ -1,6 +1,5 @@
-// Three costs of test, told apart by the file's name: *.unit (nothing but code), *.int (a real PostgreSQL),
-// *.e2e (the whole system on real parts). Not part of `npm test`: *.long, which takes minutes and Python, and *.cluster, which takes
-// a Kubernetes.
+// Test projects by cost, which is in the file's name: *.unit (only code), *.int (a real PostgreSQL), *.e2e (the whole system on real parts).
+// Not part of `npm test`: *.long takes minutes and Python, *.cluster takes a Kubernetes.
 // Node strips the types itself, so nothing is transformed.
 const project = (name, extra) => ({
   displayName: name,
@@ -12,8 +11,11 @@ const project = (name, extra) => ({
   ...extra,
 });
 
+/** Projects that run the whole system have longer limits. */
+const wholeSystem = { setupFilesAfterEnv: ['<rootDir>/test/support/whole-system.js'] };
+
 export default {
-  // A limit for what hangs, not a measure: machines are busy.
+  // For tests that hang. Not a measure of speed: machines are busy. Below the API's keep-alive of 95 s, which would end such a test as well.
   testTimeout: 60_000,
   projects: [
     project('unit'),
@@ -21,8 +23,12 @@ export default {
       globalSetup: '<rootDir>/test/support/postgres-setup.ts',
       globalTeardown: '<rootDir>/test/support/postgres-teardown.ts',
     }),
-    project('e2e', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
-    project('long', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
-    project('cluster', { globalSetup: '<rootDir>/test/support/programs-setup.ts' }),
+    project('e2e', {
+      globalSetup: '<rootDir>/test/support/programs-setup.ts',
+      testEnvironment: '<rootDir>/test/support/environment.js',
+      ...wholeSystem,
+    }),
+    project('long', { globalSetup: '<rootDir>/test/support/programs-setup.ts', ...wholeSystem }),
+    project('cluster', { globalSetup: '<rootDir>/test/support/programs-setup.ts', ...wholeSystem }),
   ],
 };

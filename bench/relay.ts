@@ -1,11 +1,12 @@
-// How many messages a second the relay takes from the outbox to JetStream, beside what daprd's bulk publishing takes of the same
-// messages without any order kept. Everything is real, in one run, in turns: `node bench/relay.ts`. The result: bench/relay.md.
+// Measures the relay's throughput from the outbox to JetStream, compared with daprd's bulk publishing of the same
+// messages without ordering. Real processes, one after the other in each round: `node bench/relay.ts`. Results:
+// bench/relay.md.
 import { randomUUID } from 'node:crypto';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { Pool } from 'undici';
 import { Progress } from '../local/progress.ts';
-import { DAPR_TOKEN, launch, openStage, type Stage, TOPIC, until } from './stage.ts';
+import { DAPR_TOKEN, launch, openStage, type Stage, TOPIC, until } from './harness.ts';
 
 const MESSAGES = 20_000;
 const ROUNDS = 3;
@@ -18,18 +19,18 @@ const stage = await openStage(stack, progress);
 
 const rows: string[] = [];
 for (const keys of KEYS) {
-  const ways: Record<string, (messages: Message[]) => Promise<number>> = {
+  const publishers: Record<string, (messages: Message[]) => Promise<number>> = {
     'daprd bulk, 1 call at a time': (messages) => publishRaw(stage, messages, 1),
     'daprd bulk, 4 calls at a time': (messages) => publishRaw(stage, messages, 4),
     'the relay': (messages) => relay(stage, messages),
   };
   const rates = new Map<string, number[]>();
   for (let round = 1; round <= ROUNDS; round++) {
-    for (const [name, run] of Object.entries(ways)) {
+    for (const [name, run] of Object.entries(publishers)) {
       await stage.purge();
       const seconds = await run(makeMessages(keys));
       const stored = await stage.stored();
-      if (stored !== MESSAGES) throw new Error(`${name}: ${stored} of ${MESSAGES} messages are in the broker`);
+      if (stored !== MESSAGES) throw new Error(`${name}: the broker has ${stored} of ${MESSAGES} messages`);
       rates.set(name, [...(rates.get(name) ?? []), MESSAGES / seconds]);
       progress.say(`${keys} keys, round ${round}, ${name}: ${Math.round(MESSAGES / seconds)} messages/s`);
     }
@@ -54,7 +55,7 @@ interface Message {
   readonly envelope: string;
 }
 
-/** Messages of 1 KB whose keys come in no order, as members do. */
+/** Creates messages of 1 KB with random keys. */
 function makeMessages(keys: number): Message[] {
   const names = Array.from({ length: keys }, () => randomUUID());
   return Array.from({ length: MESSAGES }, (_, n) => {
@@ -80,7 +81,7 @@ function makeMessages(keys: number): Message[] {
   });
 }
 
-/** As fast as daprd takes them, a hundred in a call, in no order. @returns seconds */
+/** Publishes in bulks of a hundred, unordered, as fast as daprd accepts them. @returns the duration in seconds */
 async function publishRaw({ daprPort }: Stage, messages: Message[], parallel: number): Promise<number> {
   const pool = new Pool(`http://127.0.0.1:${daprPort}`, { connections: parallel });
   const calls: string[] = [];
@@ -109,7 +110,10 @@ function bulkBody(messages: Message[]): string {
   return `[${entries.join(',')}]`;
 }
 
-/** From the commit of all messages until the outbox is empty, by one relay that is awake. @returns seconds */
+/**
+ * Measures from the commit of all messages until one running relay has emptied the outbox.
+ * @returns the duration in seconds
+ */
 async function relay({ database, relayUrl, daprPort }: Stage, messages: Message[]): Promise<number> {
   await using processes = new AsyncDisposableStack();
   launch(processes, process.execPath, [relayMain], {
@@ -124,7 +128,7 @@ async function relay({ database, relayUrl, daprPort }: Stage, messages: Message[
     const { rows } = await database.query(
       `select from pg_locks where locktype = 'advisory' and classid = 7002 and granted`,
     );
-    if (rows.length < 32) throw new Error('The relay has not begun');
+    if (rows.length < 32) throw new Error('The relay has not taken its leases');
   });
   await fill(database, messages);
   const since = performance.now();

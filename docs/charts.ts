@@ -1,44 +1,51 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
+import { renamedValues } from '#process/renamed';
 
 const folder = join(import.meta.dirname, '../charts');
 
-/** The charts that people install; the library beside them has no values. */
+/** The installable charts. The library chart has no values. */
 export const charts = ['member', 'workers', 'family-account'] as const;
 
 interface Value {
   readonly path: readonly string[];
   readonly doc: string;
-  readonly standard: unknown;
+  readonly defaultValue: unknown;
   readonly schema: object;
 }
 
 type Schema = { properties?: Record<string, Schema> } & Record<string, unknown>;
 
 /**
- * What a chart's values.yaml says, in the notation of helm-docs: `# -- what it is` before each value, and where its default does not tell
- * its type, `# @schema {…}` after that. A number is whole and at least 1 (as a time or a limit, nought is nothing or no limit) and less than a
- * million (as 1e+06 a template would write it); a string is not empty, unless it is by default; labels, annotations and selectors are strings.
- * A value without a word is a group of values. All values have to be there: a key with nothing under it takes the default away, and Helm says
- * nothing of that. Only what refers to another group's schema (`#/definitions/<group>`) may have some of its values.
- * @throws for a value that nothing is said about
+ * Reads a chart's values.yaml, documented as for helm-docs: `# -- description` before each value and, if the default
+ * does not imply the type, `# @schema {…}` after it. Default rules: numbers are integers from 1 (0 would mean none or
+ * no limit) to 999,999 (templates print a million as 1e+06); strings are non-empty unless the default is empty; labels,
+ * annotations and selectors are strings. A map without a description is a group. All values are required: an empty key
+ * removes the default, and Helm gives no warning. Only values that refer to another group's schema
+ * (`#/definitions/<group>`) may be partial.
+ * @throws Error for a value without a description
  */
 function readValues(chart: string): { values: Value[]; schema: Schema } {
   const document = parseDocument(readFileSync(join(folder, chart, 'values.yaml'), 'utf8'));
   const values: Value[] = [];
   const schema = group(document.contents as YAMLMap<unknown, unknown>, [], values);
   const referred = new Set(JSON.stringify(schema).match(/(?<="#\/definitions\/)\w+/g));
-  const definitions = Object.fromEntries([...referred].map((name) => [name, partly(schema.properties![name]!)]));
-  // Helm itself passes these on.
-  Object.assign(schema.properties!, { global: { type: 'object' }, common: { type: 'object' } });
+  const definitions = Object.fromEntries([...referred].map((name) => [name, partial(schema.properties![name]!)]));
+  // Helm passes the first two to subcharts. `enabled` is for a parent's `condition: <chart>.enabled`; a disabled chart
+  // is not rendered.
+  Object.assign(schema.properties!, {
+    global: { type: 'object' },
+    common: { type: 'object' },
+    enabled: { const: true, description: 'For the `condition` of a parent chart only.' },
+  });
   return { values, schema: referred.size > 0 ? { ...schema, definitions } : schema };
 }
 
-/** The schema of some of a group's values. */
-function partly({ required: _, properties, ...schema }: Schema): Schema {
+/** Returns the schema of a group with all values optional. */
+function partial({ required: _, properties, ...schema }: Schema): Schema {
   if (!properties) return schema;
-  const parts = Object.entries(properties).map(([name, each]) => [name, each.properties ? partly(each) : each]);
+  const parts = Object.entries(properties).map(([name, each]) => [name, each.properties ? partial(each) : each]);
   return { ...schema, properties: Object.fromEntries(parts) };
 }
 
@@ -50,27 +57,40 @@ function group(map: YAMLMap<unknown, unknown>, path: readonly string[], values: 
     const comment = commentOf(map, pair, index);
     const [, doc] = /^ ?-- (.*)/m.exec(comment) ?? [];
     if (doc === undefined) {
-      if (!isMap(pair.value)) throw new Error(`Nothing is said about ${here.join('.')}`);
+      if (!isMap(pair.value)) throw new Error(`${here.join('.')} has no description: add "# -- …" above it`);
       properties[key] = group(pair.value, here, values);
       continue;
     }
-    const standard = standardOf(pair);
+    const defaultValue = defaultOf(pair);
     const own = /^ ?@schema (.*)/m.exec(comment)?.[1];
-    const { $ref, ...type } = { ...typeOf(key, standard), ...(own ? JSON.parse(own) : {}) };
+    const { $ref, ...type } = { ...typeOf(key, defaultValue), ...(own ? JSON.parse(own) : {}) };
     const schema = $ref ? { $ref } : { ...type, description: doc };
     properties[key] = schema;
-    values.push({ path: here, doc, standard, schema });
+    values.push({ path: here, doc, defaultValue, schema });
   }
-  return { type: 'object', additionalProperties: false, required: Object.keys(properties), properties };
+  const required = Object.keys(properties);
+  return {
+    type: 'object',
+    additionalProperties: false,
+    required,
+    properties: { ...properties, ...renamed(path, required) },
+  };
 }
 
-/** What is written above a pair: with the first one of a map it is the map's. */
+/** Returns schemas for the old names of renamed values, so that Helm's error message contains the new name. */
+function renamed(path: readonly string[], names: readonly string[]): Record<string, Schema> {
+  const isHere = ([, name]: [string, string]) => names.some((it) => [...path, it].join('.') === name);
+  const rows = Object.entries(renamedValues).filter(isHere);
+  return Object.fromEntries(rows.map(([old, name]) => [old.split('.').at(-1)!, { const: `renamed to ${name}` }]));
+}
+
+/** Returns the comment above a pair. The parser attaches that of a map's first pair to the map. */
 function commentOf(map: YAMLMap<unknown, unknown>, pair: Pair<unknown, unknown>, index: number): string {
   const own = (pair.key as { commentBefore?: string }).commentBefore ?? '';
   return (index === 0 ? `${map.commentBefore ?? ''}\n${own}` : own).split('\n\n').at(-1)!;
 }
 
-function standardOf({ value }: Pair<unknown, unknown>): unknown {
+function defaultOf({ value }: Pair<unknown, unknown>): unknown {
   return isScalar(value) ? value.value : (value as { toJSON(): unknown }).toJSON();
 }
 
@@ -83,18 +103,18 @@ function typeOf(key: string, value: unknown): Schema {
   return { type: typeof value };
 }
 
-/** The chart's values.schema.json, against which Helm holds what people give: a value that it does not know is refused. */
+/** Returns the chart's values.schema.json, with which Helm validates values: unknown ones are rejected. */
 export function valuesSchema(chart: string): string {
   const { schema } = readValues(chart);
   return `${JSON.stringify({ $schema: 'https://json-schema.org/draft-07/schema#', ...schema }, null, 2)}\n`;
 }
 
-/** The chart's README.md. */
+/** Returns the chart's README.md. */
 export function chartReadme(chart: string): string {
   const { values } = readValues(chart);
   const { description } = parseDocument(readFileSync(join(folder, chart, 'Chart.yaml'), 'utf8')).toJS();
-  const rows = values.map(({ path, doc, standard }) => {
-    const shown = JSON.stringify(standard).replaceAll('|', '\\|');
+  const rows = values.map(({ path, doc, defaultValue }) => {
+    const shown = JSON.stringify(defaultValue).replaceAll('|', '\\|');
     return `| \`${path.join('.')}\` | \`${shown}\` | ${doc.replaceAll('|', '\\|')} |`;
   });
   return [
@@ -106,9 +126,11 @@ export function chartReadme(chart: string): string {
     `helm upgrade --install ${chart} charts/${chart} --namespace member-system --values your-values.yaml --wait --timeout 15m`,
     '```',
     '',
-    'What has to be there before, and how to operate it: [docs/operate.md](../../docs/operate.md).',
+    'Prerequisites and operation: [docs/operate.md](../../docs/operate.md).',
     '',
-    '| value | default | what it is |',
+    `As a dependency of a parent chart it accepts \`global\`, and \`enabled\` for a \`condition: ${chart}.enabled\`. An alias does not change resource names.`,
+    '',
+    '| value | default | description |',
     '|---|---|---|',
     ...rows,
     '',

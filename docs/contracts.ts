@@ -4,7 +4,7 @@ import { type Contract, contractFiles } from '#eventing/contract';
 import { contract as familyAccount } from '../services/family-account/contract/contract.ts';
 import { contract as member } from '../services/member/contract/contract.ts';
 
-/** The contracts, by the folder that each lies in. */
+/** Contracts by folder. */
 export const contracts: Readonly<Record<string, Contract>> = {
   'services/member/contract': member,
   'services/family-account/contract': familyAccount,
@@ -12,7 +12,7 @@ export const contracts: Readonly<Record<string, Contract>> = {
 
 const root = join(import.meta.dirname, '..');
 
-/** What the files beside each contract ought to hold, by path. */
+/** Returns the expected contents of the generated files beside each contract, by path. */
 export function allContractFiles(): Record<string, string> {
   const all = Object.entries(contracts).flatMap(([folder, contract]) => {
     const read = (name: string) => readFileSync(join(root, folder, name), 'utf8');
@@ -23,6 +23,6 @@ export function allContractFiles(): Record<string, string> {
   return Object.fromEntries(all);
 }
 
-/** `npm run contract`: writes what is made of the contracts. Tests fail while a file is stale. */
+/** `npm run contract`: writes the generated files of the contracts. Tests fail while a file is outdated. */
 if (import.meta.main)
   for (const [path, text] of Object.entries(allContractFiles())) writeFileSync(join(root, path), text);

@@ -1,13 +1,16 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { architecture } from './architecture.ts';
 import { chartReadme, charts, valuesSchema } from './charts.ts';
-import { withTables } from './readme-tables.ts';
+import { apiPage, configurationPage } from './reference.ts';
 
-/** `npm run docs`: writes the pages that are made from the code. Tests fail while one is stale. */
-const readme = join(import.meta.dirname, '../README.md');
-writeFileSync(join(import.meta.dirname, 'architecture.md'), architecture());
-writeFileSync(readme, withTables(readFileSync(readme, 'utf8')));
+/** `npm run docs`: writes the generated pages. Tests fail while one is outdated. */
+for (const [page, text] of Object.entries({
+  'architecture.md': architecture(),
+  'api.md': apiPage(),
+  'configuration.md': configurationPage(),
+}))
+  writeFileSync(join(import.meta.dirname, page), text);
 for (const chart of charts) {
   const folder = join(import.meta.dirname, '../charts', chart);
   writeFileSync(join(folder, 'README.md'), chartReadme(chart));

@@ -1,19 +1,20 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
-/** One import statement: who imports what, both as paths from the project's folder; packages and Node's modules by their names. */
+/** One import statement: importing and imported file, relative to the project; packages and Node's modules by name. */
 export interface Import {
   readonly from: string;
   readonly to: string;
-  /** As it is written. */
+  /** As written in the source. */
   readonly specifier: string;
 }
 
 const root = join(import.meta.dirname, '..');
-const doors = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { imports: Record<string, string> })
-  .imports;
+const publicFiles = (
+  JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { imports: Record<string, string> }
+).imports;
 
-/** The TypeScript files below `folder`, as paths from the project's folder. */
+/** Returns the TypeScript files below `folder`, relative to the project. */
 export function sourceFiles(folder: string): string[] {
   return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
@@ -21,7 +22,7 @@ export function sourceFiles(folder: string): string[] {
     .sort();
 }
 
-/** Every import of the files below `folders`. */
+/** Returns every import of the files below `folders`. */
 export function importsOf(...folders: string[]): Import[] {
   return folders.flatMap(sourceFiles).flatMap((from) => {
     const text = readFileSync(join(root, from), 'utf8');
@@ -35,19 +36,17 @@ export function importsOf(...folders: string[]): Import[] {
 
 function resolve(from: string, specifier: string): string {
   if (specifier.startsWith('.')) return join(dirname(from), specifier);
-  for (const [door, target] of Object.entries(doors)) {
-    const [prefix = '', suffix] = door.split('*');
-    if (suffix === undefined ? specifier === door : specifier.startsWith(prefix)) {
-      return join(target.replace('*', specifier.slice(prefix.length)));
-    }
-  }
-  return specifier;
+  return specifier in publicFiles ? join(publicFiles[specifier]!) : specifier;
 }
 
-/** The room that a file is in: a service's layer, or a library. */
-export function roomOf(path: string): string {
-  const [top = '', second = '', third = '', fourth] = path.split('/');
-  if (top === 'lib') return `${top}/${second}`;
-  if (top !== 'services') return top;
-  return fourth === undefined ? `${top}/${second}` : `${top}/${second}/${third}`;
+/** Returns the module of a file: a service, a program of ops/ or a library; otherwise the top-level folder. */
+export function moduleOf(path: string): string {
+  const [top = '', second = ''] = path.split('/');
+  return ['services', 'ops', 'lib'].includes(top) ? `${top}/${second}` : top;
+}
+
+/** Returns the module of a file, with the layers of services as separate modules. */
+export function layerOf(path: string): string {
+  const [top, , third = '', fourth] = path.split('/');
+  return top === 'services' && fourth !== undefined ? `${moduleOf(path)}/${third}` : moduleOf(path);
 }

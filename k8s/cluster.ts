@@ -2,60 +2,60 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Api } from '../local/api.ts';
+import { Api } from '../local/demo/api.ts';
 import { Progress } from '../local/progress.ts';
-import { playStory, type Stage } from '../local/story.ts';
-import { diagnose, print } from '../services/doctor/report.ts';
+import { type DemoTarget, playStory } from '../local/story.ts';
+import { diagnose, print as format } from '../ops/doctor/report.ts';
 import { workers } from '../services/workers/workers.ts';
 import { type Cluster, current, down, up } from './clusters.ts';
 import { IMAGE, RELEASE_IMAGE } from './image.ts';
-import { developmentSecrets } from './secrets.ts';
+import { openApiServer, openDemoTarget, openOperations, operatorTokenOf } from './port-forward.ts';
+import { developmentSecrets, secretManifest } from './secrets.ts';
 import type { Shell } from './shell.ts';
-import { forward, openApiServer, openStage, operatorTokenOf } from './stage.ts';
 
 export const NAMESPACE = 'member-system';
 const root = join(import.meta.dirname, '..');
 
-/** One of k8s/, with the image of today's sources. */
+/** Returns a manifest of k8s/, with the image of the current sources. */
 const manifest = (name: string): string =>
   readFileSync(join(root, 'k8s', `${name}.yaml`), 'utf8').replaceAll(RELEASE_IMAGE, IMAGE);
 
-type Tell = (line: string) => void;
+type Print = (line: string) => void;
 
-/** Installs everything: what production brings itself, then the three charts. Again, it upgrades. */
-export async function install({ shell, image }: Cluster, say: Tell): Promise<void> {
+/** Installs PostgreSQL, the broker and the three charts, or upgrades them. In production the first two are yours. */
+export async function install({ shell, image }: Cluster, print: Print): Promise<void> {
   const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
   const apply = (name: string, change = (text: string) => text) =>
     shell.run(['kubectl', '--namespace', NAMESPACE, 'apply', '--filename', '-'], { input: change(manifest(name)) });
   const step = async (what: string, work: () => Promise<unknown>) => {
     const since = performance.now();
     await work();
-    say(`${what} (${((performance.now() - since) / 1000).toFixed(0)} s)`);
+    print(`${what} (${((performance.now() - since) / 1000).toFixed(0)} s)`);
   };
-  await step('the image is seen to', () => image(say));
+  await step('image ready', () => image(print));
   await apply('namespace');
-  await step('credentials exist', () => createMissing(shell));
-  await step('PostgreSQL and the broker run', async () => {
+  await step('Secrets created', () => createMissingSecrets(shell));
+  await step('PostgreSQL and NATS running', async () => {
     for (const name of ['postgres', 'nats']) await apply(name);
     for (const name of ['postgres', 'nats'])
       await kubectl('rollout', 'status', `statefulset/${name}`, '--timeout=180s');
   });
-  await step('both databases and their roles exist', async () => {
+  await step('databases and roles created', async () => {
     const jobs = ['member-database', 'family-account-database'];
     for (const job of jobs) {
-      // A Job cannot be changed.
+      // A Job's template is immutable.
       await kubectl('delete', 'job', job, '--ignore-not-found');
       await apply('database', (text) => text.replaceAll('member-database', job));
     }
     for (const job of jobs) await kubectl('wait', '--for=condition=complete', `job/${job}`, '--timeout=120s');
   });
   await apply('identity-provider');
-  const chart = (name: string) => step(`${name} is installed`, () => installChart(shell, name));
+  const chart = (name: string) => step(`${name} installed`, () => installChart(shell, name));
   await chart('member');
   await Promise.all([chart('workers'), chart('family-account')]);
 }
 
-/** Installs or upgrades one chart with the values of the development cluster. */
+/** Installs or upgrades a chart with the values of the development cluster. @param more further arguments for helm */
 export async function installChart(shell: Shell, name: string, ...more: string[]): Promise<void> {
   const values = ['--values', join(root, 'k8s/values', `${name}.yaml`)];
   const wait = ['--wait', '--timeout', '5m'];
@@ -73,110 +73,115 @@ export async function installChart(shell: Shell, name: string, ...more: string[]
   ]);
 }
 
-/** Secrets that exist stay as they are: what they open was made with them. */
-async function createMissing(shell: Shell): Promise<void> {
+/** Creates the missing Secrets. Existing ones are kept: the data is encrypted with them. */
+async function createMissingSecrets(shell: Shell): Promise<void> {
   const existing = await shell.kubectl('--namespace', NAMESPACE, 'get', 'secrets', '--output=name');
-  const there = new Set(existing.split('\n').map((name) => name.replace('secret/', '')));
+  const names = new Set(existing.split('\n').map((name) => name.replace('secret/', '')));
   for (const [name, stringData] of Object.entries(developmentSecrets())) {
-    if (there.has(name)) continue;
-    const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: NAMESPACE }, stringData };
-    await shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(secret) });
+    if (names.has(name)) continue;
+    const input = JSON.stringify(secretManifest(name, stringData, NAMESPACE));
+    await shell.run(['kubectl', 'create', '--filename', '-'], { input });
   }
 }
 
-/** Has members change their names, all at once. @returns how many facts were stated */
-async function sendEvents({ memberUrl }: Stage, count: number): Promise<number> {
+/** Sends concurrent changes of members' names. @returns the number of recorded events */
+async function sendEvents({ memberUrl }: DemoTarget, count: number): Promise<number> {
   const members = 10;
-  const one = async () => {
+  const sendOfMember = async () => {
     const person = { email: `${randomUUID()}@example.com`, password: randomUUID() };
-    const { id } = await new Api(memberUrl).post('/v1/members', { ...person, name: 'Somebody' });
+    const { id } = await new Api(memberUrl).post('/v1/members', { ...person, name: 'Member' });
     const device = { id: randomUUID(), name: 'cluster', os: 'any' };
     const { token } = await new Api(memberUrl).post('/v1/sessions', { ...person, device });
-    // Beside these, one for registering and one for logging in.
+    // Registration and login record one event each.
     const changes = count / members - 2;
     for (let i = 0; i < changes; i++)
-      await new Api(memberUrl, token).patch(`/v1/members/${id}`, { name: `Somebody ${i}` });
+      await new Api(memberUrl, token).patch(`/v1/members/${id}`, { name: `Member ${i}` });
     return changes + 2;
   };
-  const stated = await Promise.all(Array.from({ length: members }, one));
-  return stated.reduce((sum, it) => sum + it);
+  const recorded = await Promise.all(Array.from({ length: members }, sendOfMember));
+  return recorded.reduce((sum, it) => sum + it);
 }
 
-/** A cluster on which nothing of ours is. @throws when there is something, and the cluster is not ours to remove */
-async function upAfresh(say: Tell): Promise<Cluster> {
-  const cluster = await up(say);
+/** Starts a cluster without an installation. @throws Error if it has one and was not created by this project */
+async function upAfresh(print: Print): Promise<Cluster> {
+  const cluster = await up(print);
   const found = await cluster.shell.kubectl('get', 'namespace', NAMESPACE, '--ignore-not-found', '--output=name');
   if (!found) return cluster;
   if (!cluster.isOurs)
-    throw new Error(`${cluster.shell.kubeconfig} has a namespace ${NAMESPACE}, and is not ours to empty`);
-  say('There is something on it: another is made');
-  await down(say);
-  return up(say);
+    throw new Error(
+      `The cluster of ${cluster.shell.kubeconfig} was not created by this project: delete its namespace ${NAMESPACE} yourself`,
+    );
+  print(`The cluster has a namespace ${NAMESPACE}: replacing the cluster`);
+  await down(print);
+  return up(print);
 }
 
 interface Options {
   readonly fresh?: boolean;
 }
 
-const commands: Record<string, (say: Tell, options: Options) => Promise<void>> = {
-  async up(say, { fresh }) {
-    const { shell } = await (fresh ? upAfresh : up)(say);
-    say(`The cluster is up, with Dapr. For kubectl and helm: export KUBECONFIG=${shell.kubeconfig}`);
+const commands: Record<string, (print: Print, options: Options) => Promise<void>> = {
+  async up(print, { fresh }) {
+    const { shell } = await (fresh ? upAfresh : up)(print);
+    print(`The cluster is running, with Dapr. For kubectl and helm: export KUBECONFIG=${shell.kubeconfig}`);
   },
-  async install(say) {
-    await install(await current(), say);
-    say(`All is installed in the namespace ${NAMESPACE}. Now: npm run cluster:story`);
+  async install(print) {
+    await install(await current(), print);
+    print(`Everything is installed in the namespace ${NAMESPACE}. Next: npm run cluster:story`);
   },
-  async dapr(say) {
-    await (await current()).dapr(say);
+  async dapr(print) {
+    await (await current()).dapr(print);
   },
-  async secrets(say) {
-    await createMissing((await current()).shell);
-    say(`The Secrets of a development cluster exist in the namespace ${NAMESPACE}`);
+  async secrets(print) {
+    await createMissingSecrets((await current()).shell);
+    print(`The Secrets exist in the namespace ${NAMESPACE}`);
   },
-  async events(say) {
-    await using stage = await openStage((await current()).shell, NAMESPACE);
-    say(`${await sendEvents(stage, 1_000)} events were stated; see them come back in the log of publish-recorder`);
+  async events(print) {
+    await using target = await openDemoTarget((await current()).shell, NAMESPACE);
+    print(`${await sendEvents(target, 1_000)} events recorded. The log of publish-recorder shows their confirmation.`);
   },
-  async story(say) {
-    await using stage = await openStage((await current()).shell, NAMESPACE);
-    await playStory(stage, (line) => process.stdout.write(`${line}\n`), { colour: process.stdout.isTTY });
-    say('The story has come true.');
+  async story(print) {
+    await using target = await openDemoTarget((await current()).shell, NAMESPACE);
+    await playStory(target, (line) => process.stdout.write(`${line}\n`), { colour: process.stdout.isTTY });
+    print('The story succeeded.');
   },
-  async test(say) {
+  async test(print) {
     const { shell } = await current();
-    // What a release proves of itself; an operator runs the same.
+    // The same test that operators run.
     for (const release of ['member', 'family-account'])
-      await shell.run(['helm', 'test', release, '--namespace', NAMESPACE, '--logs', '--timeout', '5m'], { tell: say });
+      await shell.run(['helm', 'test', release, '--namespace', NAMESPACE, '--logs', '--timeout', '5m'], {
+        tell: print,
+      });
   },
-  async doctor(say) {
+  async doctor(print) {
     const { shell } = await current();
     await using kubernetes = await openApiServer(shell);
     const systems = { member: ['member', ...Object.keys(workers)], 'family-account': ['family-account'] };
     for (const [name, apps] of Object.entries(systems)) {
       const operatorToken = await operatorTokenOf(shell, NAMESPACE, name);
-      // Nothing can be forwarded to where no pod runs: that is for the doctor to say.
-      const service = `service/${name}`;
-      const forwarded = await forward(shell, NAMESPACE, service, 80).catch((error: Error) => error);
+      // Without a ready pod the port-forward fails. The doctor reports that as a finding.
+      const service = `service/${name}-operations`;
+      const forwarded = await openOperations(shell, NAMESPACE, name).catch((error: Error) => error);
       await using api = forwarded instanceof Error ? undefined : forwarded;
       const reach = api ? { apiUrl: api.url } : { apiUrl: service, unreachable: forwarded as Error };
       const found = await diagnose({ kubernetes, namespace: NAMESPACE, apps, operatorToken, ...reach });
-      say(`${apps.join(', ')}: ${print(found)}`);
+      print(`${apps.join(', ')}: ${format(found)}`);
       if (found.findings.length > 0) process.exitCode = 1;
     }
   },
-  async down(say) {
-    say(await down(say));
+  async down(print) {
+    print(await down(print));
   },
 };
 
-// `npm run cluster:up [-- --fresh]`, `cluster:install`, `cluster:story`, `cluster:test`, `cluster:doctor`, `cluster:down`; the Tiltfile uses the others
+// `npm run cluster:up [-- --fresh]`, `cluster:install`, `cluster:story`, `cluster:test`, `cluster:doctor`,
+// `cluster:down`. The Tiltfile uses the other commands.
 if (import.meta.main) {
   const { values, positionals } = parseArgs({ options: { fresh: { type: 'boolean' } }, allowPositionals: true });
   const command = commands[positionals[0] ?? ''];
   const progress = new Progress(process.stdout);
   try {
-    if (!command) throw new Error(`node k8s/cluster.ts ${Object.keys(commands).join('|')}`);
+    if (!command) throw new Error(`Usage: node k8s/cluster.ts ${Object.keys(commands).join('|')}`);
     await command((line) => progress.say(line), values);
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);

@@ -6,35 +6,35 @@ import { buildImage, IMAGE, labels } from './image.ts';
 import { Shell } from './shell.ts';
 
 const root = join(import.meta.dirname, '..');
-/** Which cluster the commands of this project work on. */
-const memory = join(root, '.data/cluster.json');
+/** File with the cluster that the commands of this project work on. */
+const stateFile = join(root, '.data/cluster.json');
 const KIND_CLUSTER = 'member-system';
 const DAPR = '1.18.3';
-// Without it the injected sidecar would be refused where pods must drop all capabilities.
+// Required where pods must drop all capabilities: otherwise pods with an injected sidecar are rejected.
 const DAPR_VALUES = ['--set', 'dapr_sidecar_injector.sidecarDropALLCapabilities=true'];
 
-type Tell = (line: string) => void;
+type Print = (line: string) => void;
 
-/** A way to have a cluster. */
+/** Creates and deletes clusters. */
 interface Provider {
-  /** @returns the kubeconfig */
-  up(tell: Tell): Promise<string>;
-  installDapr(shell: Shell, tell: Tell): Promise<void>;
-  /** Builds the image of a tree of ours and gives it to the nodes. */
-  image(shell: Shell, tell: Tell, from: { tree: string; tag: string }): Promise<void>;
-  down(shell: Shell, tell: Tell): Promise<void>;
+  /** Creates or starts the cluster. @returns the path of its kubeconfig */
+  up(print: Print): Promise<string>;
+  installDapr(shell: Shell, print: Print): Promise<void>;
+  /** Builds the image of a source tree and loads it into the nodes. */
+  image(shell: Shell, print: Print, from: { tree: string; tag: string }): Promise<void>;
+  down(shell: Shell, print: Print): Promise<void>;
 }
 
-/** Installs Dapr by its chart; again, it changes nothing. */
-async function installDapr(shell: Shell, tell: Tell): Promise<void> {
+/** Installs Dapr from its chart; idempotent. */
+async function installDapr(shell: Shell, print: Print): Promise<void> {
   const chart = ['dapr', '--repo', 'https://dapr.github.io/helm-charts', '--version', DAPR];
   const where = ['--namespace', 'dapr-system', '--create-namespace', '--wait', '--timeout', '5m'];
-  await shell.run(['helm', 'upgrade', '--install', 'dapr', ...chart, ...where, ...DAPR_VALUES], { tell });
+  await shell.run(['helm', 'upgrade', '--install', 'dapr', ...chart, ...where, ...DAPR_VALUES], { tell: print });
 }
 
-/** kind, on a machine with a container engine. */
+/** kind; needs a container engine. */
 const kind: Provider = {
-  async up(tell) {
+  async up(print) {
     const kubeconfig = join(root, '.data/kubeconfig');
     await mkdir(dirname(kubeconfig), { recursive: true });
     const shell = new Shell(kubeconfig);
@@ -42,45 +42,45 @@ const kind: Provider = {
     const verb = clusters.includes(KIND_CLUSTER)
       ? ['export', 'kubeconfig', '--name', KIND_CLUSTER]
       : ['create', 'cluster', '--config', join(root, 'k8s/kind.yaml'), '--wait', '120s'];
-    await shell.run(['kind', ...verb, '--kubeconfig', kubeconfig], { tell });
+    await shell.run(['kind', ...verb, '--kubeconfig', kubeconfig], { tell: print });
     return kubeconfig;
   },
   installDapr,
-  async image(shell, tell, { tree, tag }) {
-    tell(`${tag} was built by ${buildImage(tag, tree)}`);
-    await shell.run(['kind', 'load', 'docker-image', tag, '--name', KIND_CLUSTER], { tell });
+  async image(shell, print, { tree, tag }) {
+    print(`${tag} was built by ${buildImage(tag, tree)}`);
+    await shell.run(['kind', 'load', 'docker-image', tag, '--name', KIND_CLUSTER], { tell: print });
   },
-  async down(shell, tell) {
-    await shell.run(['kind', 'delete', 'cluster', '--name', KIND_CLUSTER], { tell });
+  async down(shell, print) {
+    await shell.run(['kind', 'delete', 'cluster', '--name', KIND_CLUSTER], { tell: print });
   },
 };
 
 /**
- * Scripts `install` (what there is to be built; again, it changes nothing), `up` (which prints `export KUBECONFIG=…`), `dapr`,
- * `image-build` and `down` in a folder, for machines on which kind cannot run.
+ * Runs the scripts `install` (idempotent), `up` (prints `export KUBECONFIG=…`), `dapr`, `image-build` and `down` of a
+ * folder, for machines that cannot run kind.
  */
 function scripts(folder: string): Provider {
   const own = new Shell('');
   const script = (name: string) => join(folder, name);
   return {
-    async up(tell) {
-      await own.run([script('install')], { tell });
-      const said = await own.run([script('up')], { tell });
-      const kubeconfig = /^export KUBECONFIG=(\S+)$/m.exec(said)?.[1];
-      if (!kubeconfig) throw new Error(`${script('up')} did not say where the kubeconfig is`);
+    async up(print) {
+      await own.run([script('install')], { tell: print });
+      const output = await own.run([script('up')], { tell: print });
+      const kubeconfig = /^export KUBECONFIG=(\S+)$/m.exec(output)?.[1];
+      if (!kubeconfig) throw new Error(`${script('up')} did not print export KUBECONFIG=…`);
       return kubeconfig;
     },
-    async installDapr(_, tell) {
-      await own.run([script('dapr'), ...DAPR_VALUES], { tell });
+    async installDapr(_, print) {
+      await own.run([script('dapr'), ...DAPR_VALUES], { tell: print });
     },
-    async image(_, tell, { tree, tag }) {
-      // Such a cluster has images of its own making: Node's goes by its major version.
+    async image(_, print, { tree, tag }) {
+      // These clusters build their own base images, tagged with Node's major version only.
       const base = ['--build-arg', 'NODE_IMAGE=node:24-bookworm-slim'];
       const build = [script('image-build'), tree, join(tree, 'Dockerfile'), tag, ...base, ...labels(tree)];
-      await own.run(build, { tell });
+      await own.run(build, { tell: print });
     },
-    async down(_, tell) {
-      await own.run([script('down')], { tell });
+    async down(_, print) {
+      await own.run([script('down')], { tell: print });
     },
   };
 }
@@ -89,93 +89,104 @@ function providerOf(name: string): Provider {
   return name === 'kind' ? kind : scripts(name);
 }
 
-/** The folder of scripts that make a cluster here, if there is one. */
+/** Returns the folder of the cluster scripts, if there is one. */
 export function clusterScripts(): string | undefined {
   const folder = process.env.CLUSTER_SCRIPTS ?? join(root, '../shared/cluster');
   return existsSync(join(folder, 'up')) ? folder : undefined;
 }
 
-/** @throws what to install, when there is no way to have a cluster here */
+/**
+ * Chooses how to create a cluster.
+ * @returns `kind`, or the folder of the scripts
+ * @throws Error naming what to install
+ */
 function findProvider(): string {
   if (spawnSync('kind', ['get', 'clusters'], { stdio: 'ignore' }).status === 0) return 'kind';
   const folder = clusterScripts();
   if (folder) return folder;
   throw new Error(
-    'There is no way to have a cluster here: install Docker and kind (https://kind.sigs.k8s.io), or set CLUSTER_SCRIPTS to a folder with the scripts install, up, dapr, image-build and down, or KUBECONFIG to a cluster that has Dapr',
+    'Cannot create a cluster on this machine: install Docker and kind (https://kind.sigs.k8s.io), set KUBECONFIG to a cluster with Dapr, or set CLUSTER_SCRIPTS to a folder with the scripts install, up, dapr, image-build and down',
   );
 }
 
-/** A cluster that the commands of this project work on. */
+/** The cluster that the commands of this project work on. */
 export interface Cluster {
   readonly shell: Shell;
-  /** Whether it came to be by these commands; else it was given. */
+  /** Whether these commands created it; otherwise it is the one of KUBECONFIG. */
   readonly isOurs: boolean;
-  /** Installs Dapr, or sees that it is there. */
-  dapr(tell: Tell): Promise<void>;
-  /** Builds the image, of this tree unless told, and gives it to the nodes; of a cluster that was given it says what its nodes need. */
-  image(tell: Tell, from?: { tree: string; tag: string }): Promise<void>;
+  /** Installs Dapr; idempotent. */
+  dapr(print: Print): Promise<void>;
+  /**
+   * Builds the image (default of this tree) and loads it into the nodes. For a cluster of KUBECONFIG: prints what to
+   * do.
+   */
+  image(print: Print, from?: { tree: string; tag: string }): Promise<void>;
 }
 
-interface Remembered {
-  /** How it came to be; none for a cluster that was given. */
+interface State {
+  /** `kind` or the folder of the scripts; undefined for a cluster of KUBECONFIG. */
   readonly provider?: string;
-  /** None while it has not come up. */
+  /** Undefined until the cluster has started. */
   readonly kubeconfig?: string;
 }
 
-async function recall(): Promise<Remembered | undefined> {
-  const text = await readFile(memory, 'utf8').catch(() => undefined);
+async function readState(): Promise<State | undefined> {
+  const text = await readFile(stateFile, 'utf8').catch(() => undefined);
   return text === undefined ? undefined : JSON.parse(text);
 }
 
-async function remember(it: Remembered): Promise<void> {
-  await mkdir(dirname(memory), { recursive: true });
-  await writeFile(memory, JSON.stringify(it));
+async function writeState(state: State): Promise<void> {
+  await mkdir(dirname(stateFile), { recursive: true });
+  await writeFile(stateFile, JSON.stringify(state));
 }
 
-/** Starts a cluster with Dapr, or takes the one of KUBECONFIG as it is; remembers which. */
-export async function up(tell: Tell): Promise<Cluster> {
-  const known = await recall();
-  // Our own, exported as we have said, is not somebody else's.
-  const given = process.env.KUBECONFIG === known?.kubeconfig && known?.provider ? undefined : process.env.KUBECONFIG;
-  const provider = given ? undefined : findProvider();
-  // One that does not come up has to be removed all the same.
-  if (provider) await remember(known?.provider === provider ? known : { provider });
-  const kubeconfig = provider ? await providerOf(provider).up(tell) : given!;
+/** Starts a cluster with Dapr, or selects the one of KUBECONFIG, which must have Dapr. Stores which one it is. */
+export async function up(print: Print): Promise<Cluster> {
+  const state = await readState();
+  // KUBECONFIG may point to the cluster that an earlier call created.
+  const isOurs = process.env.KUBECONFIG === state?.kubeconfig && state?.provider !== undefined;
+  const external = isOurs ? undefined : process.env.KUBECONFIG;
+  const provider = external ? undefined : findProvider();
+  // Stored before the start: a cluster that fails to start must be removable too.
+  if (provider) await writeState(state?.provider === provider ? state : { provider });
+  const kubeconfig = provider ? await providerOf(provider).up(print) : external!;
   const shell = new Shell(kubeconfig);
   const crds = await shell.kubectl('get', 'crd', '--output=name');
   if (!crds.includes('components.dapr.io')) {
     if (!provider) throw new Error(`The cluster of ${kubeconfig} has no Dapr: see docs/operate.md`);
-    await providerOf(provider).installDapr(shell, tell);
+    await providerOf(provider).installDapr(shell, print);
   }
-  await remember({ provider, kubeconfig });
+  await writeState({ provider, kubeconfig });
   return current();
 }
 
-/** @throws when no cluster is up */
+/** Returns the current cluster. @throws Error if none is running */
 export async function current(): Promise<Cluster> {
-  const known = await recall();
-  if (!known?.kubeconfig) throw new Error('No cluster is up: start one with npm run cluster:up');
-  const { provider, kubeconfig } = known;
+  const state = await readState();
+  if (!state?.kubeconfig) throw new Error('No cluster is running: start one with npm run cluster:up');
+  const { provider, kubeconfig } = state;
   const shell = new Shell(kubeconfig);
   const it = provider ? providerOf(provider) : undefined;
   return {
     shell,
     isOurs: it !== undefined,
-    dapr: (tell) => (it?.installDapr ?? installDapr)(shell, tell),
-    async image(tell, from = { tree: root, tag: IMAGE }) {
+    dapr: (print) => (it?.installDapr ?? installDapr)(shell, print),
+    async image(print, from = { tree: root, tag: IMAGE }) {
       if (it) return it.image(shell, () => undefined, from);
-      tell(`this cluster's nodes have to find ${from.tag}: npm run image -- --tag ${from.tag}, and give it to them`);
+      print(`build ${from.tag} (npm run image -- --tag ${from.tag}) and load it into the nodes of this cluster`);
     },
   };
 }
 
-/** Removes the cluster, or what there is of one that did not come up; one that was given is left as it is. @returns what has become of it */
-export async function down(tell: Tell): Promise<string> {
-  const known = await recall();
-  if (!known) return 'No cluster is up.';
-  const { provider, kubeconfig } = known;
-  if (provider) await providerOf(provider).down(new Shell(kubeconfig ?? ''), tell);
-  await rm(memory, { force: true });
-  return provider ? 'The cluster is gone.' : `The cluster of ${kubeconfig} is not ours: it is left as it is.`;
+/**
+ * Deletes the cluster, also one that failed to start; a cluster of KUBECONFIG is left unchanged.
+ * @returns the result, as a sentence
+ */
+export async function down(print: Print): Promise<string> {
+  const state = await readState();
+  if (!state) return 'No cluster is running.';
+  const { provider, kubeconfig } = state;
+  if (provider) await providerOf(provider).down(new Shell(kubeconfig ?? ''), print);
+  await rm(stateFile, { force: true });
+  return provider ? 'Cluster deleted.' : `The cluster of ${kubeconfig} was not created by this project: unchanged.`;
 }

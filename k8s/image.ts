@@ -7,16 +7,24 @@ import { parseArgs } from 'node:util';
 const root = join(import.meta.dirname, '..');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
 
-/** The image that the charts and k8s/ name when they are told of no other. */
+/** Default image of the charts and of k8s/. */
 export const RELEASE_IMAGE = `member-system:${version}`;
 
-/** All that an image is made of: package.json has its map of imports, too. */
-export const SOURCES = ['Dockerfile', '.dockerignore', 'package.json', 'package-lock.json', 'lib', 'services'] as const;
+/** Sources of the image. package.json is one, since it has the map of imports. */
+export const SOURCES = [
+  'Dockerfile',
+  '.dockerignore',
+  'package.json',
+  'package-lock.json',
+  'lib',
+  'ops',
+  'services',
+] as const;
 
-/** The same with a tag that says what is in it, so that a cluster replaces pods when, and only when, something has changed. */
+/** The image with a digest of its sources in the tag, so that pods are replaced only when the sources have changed. */
 export const IMAGE = `${RELEASE_IMAGE}-${digestOf(root, SOURCES)}`;
 
-/** A short digest of files and of what is in folders, names included. */
+/** Returns a short digest of the names and contents of files, and of all files in folders. */
 export function digestOf(folder: string, sources: readonly string[]): string {
   const digest = createHash('sha256');
   for (const source of sources) {
@@ -36,22 +44,22 @@ const builders = [
 ] as const;
 
 /**
- * Builds the one image of all programs with the first of docker, podman and buildah that works here.
- * @param tree of which sources
+ * Builds the image of all programs with docker, podman or buildah, whichever works first.
+ * @param tree source folder (default this project)
  * @returns the builder's name
- * @throws when there is none, or it fails
+ * @throws Error if there is no builder, or the build fails
  */
 export function buildImage(tag: string, tree: string = root): string {
   const builder = builders.find(({ name }) => spawnSync(name, ['info'], { stdio: 'ignore' }).status === 0);
-  if (!builder) throw new Error(`To build the image, install ${builders.map(({ name }) => name).join(', ')} (any one)`);
+  if (!builder) throw new Error(`Cannot build an image: install one of ${builders.map(({ name }) => name).join(', ')}`);
   const [program, ...args] = builder.command;
   const build = [...args, '--tag', tag, ...labels(tree), tree];
   const { status } = spawnSync(program!, build, { stdio: ['ignore', 'inherit', 'inherit'] });
-  if (status !== 0) throw new Error(`${builder.name} could not build ${tag}`);
+  if (status !== 0) throw new Error(`${builder.name} failed to build ${tag}`);
   return builder.name;
 }
 
-/** What the image says of itself. */
+/** Returns the build arguments for the image's labels: version and revision. */
 export function labels(tree: string = root): string[] {
   const git = (...args: string[]) => {
     try {

@@ -5,24 +5,24 @@ import { delimiter, dirname, join } from 'node:path';
 export interface RunOptions {
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Takes each line that the program prints while it works. */
+  /** Called with each line of output while the program runs. */
   readonly tell?: (line: string) => void;
 }
 
-/** Programs that work on one cluster. */
+/** Runs programs, such as kubectl and helm, against one cluster. */
 export class Shell {
   readonly kubeconfig: string;
   readonly #env: NodeJS.ProcessEnv;
 
   constructor(kubeconfig: string) {
     this.kubeconfig = kubeconfig;
-    // Whoever makes a cluster may bring its kubectl and helm along.
-    const beside = join(dirname(kubeconfig), 'bin');
-    const path = existsSync(beside) ? `${process.env.PATH}${delimiter}${beside}` : process.env.PATH;
+    // Cluster scripts may install kubectl and helm beside the kubeconfig.
+    const binFolder = join(dirname(kubeconfig), 'bin');
+    const path = existsSync(binFolder) ? `${process.env.PATH}${delimiter}${binFolder}` : process.env.PATH;
     this.#env = { ...process.env, PATH: path, KUBECONFIG: kubeconfig };
   }
 
-  /** @returns what it printed @throws what it complained of */
+  /** Runs a program to its end. @returns its stdout @throws Error with its output, if it fails */
   async run(command: readonly string[], { input, env, tell }: RunOptions = {}): Promise<string> {
     const child = spawn(command[0]!, command.slice(1), { env: { ...this.#env, ...env }, stdio: 'pipe' });
     child.stdin.on('error', () => undefined).end(input);
@@ -46,7 +46,7 @@ export class Shell {
     return this.run(['kubectl', ...args]);
   }
 
-  /** Something that goes on, such as a port-forward. */
+  /** Starts a long-running program, such as a port-forward. */
   start(command: readonly string[]): ChildProcess {
     return spawn(command[0]!, command.slice(1), { env: this.#env, stdio: ['ignore', 'pipe', 'pipe'] });
   }

@@ -1,15 +1,15 @@
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-export const help = `Starts the member system on this machine, on real parts, and plays a story through its public APIs.
+export const help = `Starts both systems with PostgreSQL, NATS JetStream and Dapr on this machine, and plays a demo story.
 
 npm start [-- options]
-  --fresh         forgets the data of earlier runs first
-  --once          stops everything after the story; the exit code says how the story went
-  --no-story      plays no story
-  --replicas N    starts N of each API, relay and worker, 1 unless told
-  --data DIR      keeps the data there instead of in .data; the APIs then take any free ports, not 8080 and 8081
-  --help          prints this`;
+  --fresh         delete the data of earlier runs first
+  --once          stop after the story; exit code 0 if it succeeded, else 1
+  --no-story      do not play the story
+  --replicas N    run N of each API, relay and worker, 1 to 9 (default 1)
+  --data DIR      data directory (default .data); with this option the APIs use free ports instead of 8080 and 8081
+  --help          print this help`;
 
 export interface Options {
   readonly fresh: boolean;
@@ -17,14 +17,14 @@ export interface Options {
   readonly story: boolean;
   readonly replicas: number;
   readonly dataDir: string;
-  /** Whether the APIs are tried at their usual ports. */
+  /** Whether the APIs use ports 8080 and 8081 when these are free. */
   readonly usualPorts: boolean;
   readonly help: boolean;
 }
 
 const home = join(import.meta.dirname, '../.data');
 
-/** What the user asks for. @throws a TypeError for flags that are unknown or do not fit */
+/** Parses the command line. @throws TypeError for unknown flags and invalid values */
 export function readOptions(args: string[]): Options {
   const { values } = parseArgs({
     args,
@@ -37,22 +37,23 @@ export function readOptions(args: string[]): Options {
       help: { type: 'boolean', default: false },
     },
   });
-  const swallowed = ['fresh', 'once', 'replicas', 'data'].find(
+  const consumedByNpm = ['fresh', 'once', 'replicas', 'data'].find(
     (flag) => process.env[`npm_config_${flag}`] !== undefined,
   );
-  if (swallowed) throw new TypeError(`npm kept --${swallowed} to itself: write npm start -- --${swallowed}`);
-  const { data, replicas, 'no-story': silent, ...flags } = values;
+  if (consumedByNpm)
+    throw new TypeError(`npm consumed the flag --${consumedByNpm}: run npm start -- --${consumedByNpm}`);
+  const { data, replicas, 'no-story': noStory, ...flags } = values;
   if (!/^[1-9]$/.test(replicas)) throw new TypeError(`--replicas takes a number from 1 to 9, not '${replicas}'`);
   return {
     ...flags,
-    story: !silent,
+    story: !noStory,
     replicas: Number(replicas),
     dataDir: dataDirectory(data),
     usualPorts: data === undefined,
   };
 }
 
-/** The directory given with --data, or the project's own. */
-export function dataDirectory(given?: string): string {
-  return given === undefined ? home : resolve(given);
+/** Returns the absolute path of the directory given with --data (default `.data` of the project). */
+export function dataDirectory(path?: string): string {
+  return path === undefined ? home : resolve(path);
 }

@@ -1,6 +1,8 @@
 const SECONDS_BETWEEN_LINES = 10;
 
-/** Lines for the person at the terminal, or for a log. What nobody can read any more, since the terminal is gone, is dropped. */
+/**
+ * Prints progress to a terminal or a log. Write errors are ignored: a closed terminal must not interrupt the shutdown.
+ */
 export class Progress {
   readonly #out: NodeJS.WriteStream;
   readonly #since = performance.now();
@@ -16,18 +18,18 @@ export class Progress {
     return this.#out.isTTY === true;
   }
 
-  /** Prints a line as it is. */
+  /** Prints a line without a time. */
   line(text = ''): void {
     this.endLive();
     this.#out.write(`${text}\n`);
   }
 
-  /** Prints what has happened, with the seconds since the start. */
+  /** Prints a message with the seconds since the start. */
   say(text: string): void {
     this.line(`${((performance.now() - this.#since) / 1000).toFixed(1).padStart(6)} s  ${text}`);
   }
 
-  /** Prints how far something has come, in place of what was printed so before; a log gets such a line now and then. */
+  /** Replaces the current progress line; a log gets one every 10 s instead. */
   live(text: string): void {
     if (this.isTerminal) {
       this.#out.write(`\r\x1b[K${' '.repeat(10)}${text}`);
@@ -38,17 +40,17 @@ export class Progress {
     }
   }
 
-  /** Clears what `live` has printed. */
+  /** Clears the progress line that `live` printed. */
   endLive(): void {
     if (this.#isLive) this.#out.write('\r\x1b[K');
     this.#isLive = false;
   }
 }
 
-/** How far something has come, in bytes: as a bar, or as their number where the whole is not known. */
-export function bar(done: number, of: number): string {
+/** Formats progress in bytes: as a bar, or as the number of MiB when the total is unknown (0). */
+export function bar(done: number, total: number): string {
   const mib = (bytes: number) => (bytes / 1024 ** 2).toFixed(1);
-  if (of === 0) return `${mib(done)} MiB`;
-  const filled = Math.round((30 * done) / of);
-  return `[${'#'.repeat(filled)}${' '.repeat(30 - filled)}] ${mib(done)} of ${mib(of)} MiB`;
+  if (total === 0) return `${mib(done)} MiB`;
+  const filled = Math.round((30 * done) / total);
+  return `[${'#'.repeat(filled)}${' '.repeat(30 - filled)}] ${mib(done)} of ${mib(total)} MiB`;
 }

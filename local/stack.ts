@@ -1,12 +1,17 @@
 import { parseArgs } from 'node:util';
 import { dataDirectory } from './options.ts';
-import { family, identify, send } from './process-identity.ts';
-import { type Running, type RunningProcess, readRunning } from './running.ts';
+import { family, identify, send } from './supervisor/process-identity.ts';
+import { type Running, type RunningProcess, readRunning } from './supervisor/running.ts';
 
-const usage = `npm run stack                               lists what runs
-npm run stack -- kill|stop|cont|restart NAME   kills, freezes, continues or restarts one process
-  --data DIR   of the system that was started with it
-  --help       prints this`;
+const usage = `Usage:
+  npm run stack                       list the processes and their state
+  npm run stack -- kill NAME          kill a process (SIGKILL); npm start restarts it
+  npm run stack -- stop NAME          freeze a process and its children (SIGSTOP)
+  npm run stack -- cont NAME          continue a frozen process (SIGCONT)
+  npm run stack -- restart NAME       stop a process gracefully; npm start restarts it
+Options:
+  --data DIR                          data directory of the running system (default .data)
+  --help                              print this help`;
 
 const options = { data: { type: 'string' }, help: { type: 'boolean' } } as const;
 const signals = { kill: 'SIGKILL', stop: 'SIGSTOP', cont: 'SIGCONT', restart: undefined } as const;
@@ -24,9 +29,9 @@ async function main(args: string[]): Promise<number> {
     }
     const running = await readRunning(dataDirectory(values.data));
     if (verb === 'list' && !name) return await list(running);
-    if (!isVerb(verb)) throw new TypeError(`'${verb}' is not a word it knows.\n${usage}`);
-    if (!name) throw new TypeError(`Which process is to ${verb}?\n${usage}`);
-    if (more.length > 0) throw new TypeError(`One process at a time: ${more.join(' ')} is too much.\n${usage}`);
+    if (!isVerb(verb)) throw new TypeError(`Unknown command '${verb}'.\n\n${usage}`);
+    if (!name) throw new TypeError(`Missing process name: npm run stack -- ${verb} NAME\n\n${usage}`);
+    if (more.length > 0) throw new TypeError(`Unexpected argument '${more[0]}': name one process.\n\n${usage}`);
     await act(verb, name, running);
     return 0;
   } catch (error) {
@@ -41,17 +46,17 @@ function isVerb(word: string): word is keyof typeof signals {
 
 async function act(verb: keyof typeof signals, name: string, { processes }: Running): Promise<void> {
   const target = processes[name];
-  if (!target) throw new Error(`There is no process ${name}. There are ${Object.keys(processes).join(', ')}.`);
+  if (!target) throw new Error(`Unknown process '${name}'. Processes: ${Object.keys(processes).join(', ')}`);
   const now = await identify(target.pid);
-  if (now?.started !== target.started) throw new Error(`${name} is not running right now (${target.state})`);
-  // The next life of what is restarted is the supervisor's to begin.
+  if (now?.started !== target.started) throw new Error(`${name} is not running (state: ${target.state})`);
+  // A restart only stops the process: the supervisor starts it again.
   const signal = signals[verb] ?? target.stopSignal;
-  // A parent that is frozen leaves its children at work.
+  // PostgreSQL works in child processes, which a signal to the parent alone does not freeze.
   const targets = verb === 'stop' || verb === 'cont' ? await family(target.pid) : [target.pid];
   for (const pid of targets) send(pid, signal);
-  // One that is frozen would not notice.
+  // A frozen process handles the stop signal only after SIGCONT.
   if (verb === 'restart') send(target.pid, 'SIGCONT');
-  process.stdout.write(`${name} (${target.pid}) was sent ${signal}\n`);
+  process.stdout.write(`Sent ${signal} to ${name} (pid ${target.pid})\n`);
 }
 
 async function list({ processes, supervisor }: Running): Promise<number> {
@@ -66,13 +71,14 @@ async function list({ processes, supervisor }: Running): Promise<number> {
   );
   process.stdout.write(`${lines.join('\n')}\n`);
   const alive = (await identify(supervisor.pid))?.started === supervisor.started;
-  if (!alive) process.stderr.write('Nobody looks after them: npm start was killed. Its next start ends them.\n');
+  if (!alive)
+    process.stderr.write('npm start was killed: these processes are unsupervised. The next npm start stops them.\n');
   return alive ? 0 : 1;
 }
 
 async function row(name: string, { pid, state, restarts, ports, started }: RunningProcess): Promise<string[]> {
   const now = await identify(pid);
-  const shown = now?.started !== started && state === 'running' ? 'gone' : now?.frozen ? 'stopped' : state;
-  const list = Object.entries(ports).map(([what, port]) => `${what} ${port}`);
-  return [name, shown, `${pid}`, `${restarts}`, list.join(', ')];
+  const shown = now?.started !== started && state === 'running' ? 'exited' : now?.frozen ? 'frozen' : state;
+  const portList = Object.entries(ports).map(([use, port]) => `${use} ${port}`);
+  return [name, shown, `${pid}`, `${restarts}`, portList.join(', ')];
 }

@@ -1,16 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { Api } from './api.ts';
+import { Api } from './demo/api.ts';
+import { type EventTrace, timeline } from './demo/timeline.ts';
 import { dataDirectory } from './options.ts';
-import { readRunning } from './running.ts';
-import { type Journey, timeline } from './timeline.ts';
+import { readRunning } from './supervisor/running.ts';
 
-/** Where the story is played. */
-export interface Stage {
+/** The APIs that the story calls. */
+export interface DemoTarget {
   readonly memberUrl: string;
   readonly familyAccountUrl: string;
-  /** The operators' credentials, to read how far each event has come. */
+  /** The operators' ports and tokens, with which the story reads the trace of each event. */
+  readonly memberOperationsUrl: string;
+  readonly familyAccountOperationsUrl: string;
   readonly memberOperatorToken: string;
   readonly familyAccountOperatorToken: string;
 }
@@ -23,46 +25,46 @@ export interface Person {
 }
 
 /**
- * Plays the story through the public APIs: two members found a family account, log in here and there, and one's verification is released.
- * Each effect that workers and the other system bring about is waited for.
- * @param tell takes each line of it
- * @returns the journeys of all its events
- * @throws when an effect does not come about within 30 s, naming it
+ * Plays the story through the public APIs: two members share a family account, log in on several devices, and the
+ * identity verification of one is released. Waits for each effect of the workers and of the family-account service.
+ * @param print called with each line of output
+ * @returns the traces of all events of the story, read with the operator tokens
+ * @throws Error naming the effect that is missing after 30 s
  */
 export async function playStory(
-  stage: Stage,
-  tell: (line: string) => void,
+  target: DemoTarget,
+  print: (line: string) => void,
   { colour = false } = {},
-): Promise<Journey[]> {
-  const member = new Api(stage.memberUrl);
-  const families = new Api(stage.familyAccountUrl);
-  const logIn = (who: Person, device: string) => openSession(member, who, device);
+): Promise<EventTrace[]> {
+  const member = new Api(target.memberUrl);
+  const families = new Api(target.familyAccountUrl);
+  const logIn = (person: Person, device: string) => openSession(member, person, device);
 
   const anna = await register(member, 'Anna');
   const ben = await register(member, 'Ben');
-  tell('Anna and Ben register, log in and verify their identity.');
+  print('Anna and Ben register, log in and verify their identity.');
   const phone = await logIn(anna, 'phone');
   const tablet = await logIn(ben, 'tablet');
-  for (const [who, token] of [
+  for (const [person, token] of [
     [anna, phone],
     [ben, tablet],
   ] as const) {
     await member
       .as(token)
-      .put(`/v1/members/${who.id}/identity-verification`, { identityVerificationId: `ok-${randomUUID()}` });
+      .put(`/v1/members/${person.id}/identity-verification`, { identityVerificationId: `ok-${randomUUID()}` });
   }
 
-  tell('Anna opens a family account and invites Ben, who joins it.');
+  print('Anna opens a family account and invites Ben, who joins it.');
   const account = await families.as(phone).post('/v1/family-accounts', { name: 'Home' });
   const { code } = await families.as(phone).post(`/v1/family-accounts/${account.id}/invitations`);
   await families.as(tablet).post(`/v1/invitations/${code}/acceptance`);
 
-  tell('Anna logs in on a laptop: her phone is logged out.');
+  print('Anna logs in on a laptop: her phone is logged out.');
   const laptopId = randomUUID();
   const laptop = await logIn(anna, laptopId);
   await until('Anna’s phone is logged out', () => isRefused(member.as(phone)));
 
-  tell('Ben logs in on the same laptop: Anna is logged out there, and Ben’s tablet is too.');
+  print('Ben logs in on the same laptop: Anna is logged out there, and so is Ben’s tablet.');
   const shared = await logIn(ben, laptopId);
   await until('Anna is logged out on the laptop', () => isRefused(member.as(laptop)));
   await until('Ben’s tablet is logged out', () => isRefused(member.as(tablet)));
@@ -70,24 +72,26 @@ export async function playStory(
     isRefused(families.as(tablet), `/v1/family-accounts/${account.id}`),
   );
 
-  tell('Ben’s identity verification is released: a fact of the member system, which knows no family account.');
+  print(
+    'Ben’s identity verification is released. The member service publishes the event; it knows no family accounts.',
+  );
   await member.as(shared).delete(`/v1/members/${ben.id}/identity-verification`, { reason: 'his document has expired' });
   const again = await logIn(anna, 'phone');
-  await until('the family account has lost Ben', async () => {
+  await until('Ben’s membership of the family account has ended', async () => {
     const { members } = await families.as(again).get(`/v1/family-accounts/${account.id}`);
     return members.length === 1 && members[0].memberId === anna.id;
   });
-  tell('The family account, which heard it, has lost Ben.');
+  print('The family-account service receives the event and ends Ben’s membership.');
 
   const about = new Map([
     [anna.id, 'Anna'],
     [ben.id, 'Ben'],
     [account.id as string, 'the family account'],
   ]);
-  const journeys = await until('every event has come back and was handled', () => completedJourneys(stage, about));
-  tell('');
-  for (const line of timeline(journeys, colour)) tell(line);
-  return journeys;
+  const traces = await until('every event is confirmed and handled', () => completedTraces(target, about));
+  print('');
+  for (const line of timeline(traces, colour)) print(line);
+  return traces;
 }
 
 async function register(member: Api, name: string): Promise<Person> {
@@ -115,27 +119,27 @@ async function isRefused(api: Api, path = '/v1/sessions/current'): Promise<boole
   );
 }
 
-/** All journeys of the story's aggregates, once each message came back and each consumer has had its turn; false before. */
-async function completedJourneys(stage: Stage, about: ReadonlyMap<string, string>): Promise<Journey[] | false> {
+/** @returns the traces of the aggregates' events; false until all messages are confirmed and all consumers are done */
+async function completedTraces(target: DemoTarget, about: ReadonlyMap<string, string>): Promise<EventTrace[] | false> {
   const systems = [
-    { name: 'member', api: new Api(stage.memberUrl, stage.memberOperatorToken) },
-    { name: 'family-account', api: new Api(stage.familyAccountUrl, stage.familyAccountOperatorToken) },
+    { name: 'member', api: new Api(target.memberOperationsUrl, target.memberOperatorToken) },
+    { name: 'family-account', api: new Api(target.familyAccountOperationsUrl, target.familyAccountOperatorToken) },
   ] as const;
-  const journeys: Journey[] = [];
+  const traces: EventTrace[] = [];
   for (const [aggregateId, name] of about) {
     for (const { name: owner, api } of systems) {
       const { events } = await api.get(`/v1/events?aggregateId=${aggregateId}`);
       for (const event of events) {
         const others = systems.filter((system) => system.name !== owner);
-        const elsewhere = await Promise.all(others.map((system) => heardIn(system.name, system.api, event.id)));
-        journeys.push({ ...event, about: name, elsewhere: elsewhere.flat() });
+        const elsewhere = await Promise.all(others.map((system) => handledIn(system.name, system.api, event.id)));
+        traces.push({ ...event, about: name, elsewhere: elsewhere.flat() });
       }
     }
   }
-  return journeys.every(isComplete) && journeys;
+  return traces.every(isComplete) && traces;
 }
 
-async function heardIn(
+async function handledIn(
   system: string,
   api: Api,
   eventId: string,
@@ -144,39 +148,39 @@ async function heardIn(
   return handledBy.map((by: { consumer: string; at: string }) => ({ system, ...by }));
 }
 
-function isComplete({ type, messages, handledBy, elsewhere }: Journey): boolean {
-  const loginWork = type === 'member.logged-in' ? 3 : 0;
-  const ended = type === 'member.identity-verification-released';
+function isComplete({ type, messages, handledBy, elsewhere }: EventTrace): boolean {
+  const loginConsumers = type === 'member.logged-in' ? 3 : 0;
+  const endsMembership = type === 'member.identity-verification-released';
   return (
-    // What one app was sent once more is a message of its own.
+    // A republish to one app adds a message with that app as its target.
     messages.filter(({ target }) => target === 'ALL').length === 2 &&
     messages.every(({ publishedAt }) => publishedAt !== null) &&
-    handledBy.length >= 1 + loginWork &&
-    (!ended || elsewhere.length > 0)
+    handledBy.length >= 1 + loginConsumers &&
+    (!endsMembership || elsewhere.length > 0)
   );
 }
 
-/** Asks again until the answer is neither false nor an error; after 30 s says what did not come about. */
-async function until<T>(what: string, ask: () => Promise<T | false>): Promise<T> {
+/** Repeats `attempt` until its result is neither false nor an error. @throws Error naming `what` after 30 s */
+async function until<T>(what: string, attempt: () => Promise<T | false>): Promise<T> {
   const deadline = performance.now() + 30_000;
   for (;;) {
-    const answer = await ask().catch((error: Error) => error);
-    if (answer !== false && !Error.isError(answer)) return answer;
+    const result = await attempt().catch((error: Error) => error);
+    if (result !== false && !Error.isError(result)) return result;
     if (performance.now() > deadline) {
-      throw new Error(`Not within 30 s: ${what}${Error.isError(answer) ? ` (${answer.message})` : ''}`);
+      throw new Error(`Not within 30 s: ${what}${Error.isError(result) ? ` (${result.message})` : ''}`);
     }
     await delay(50);
   }
 }
 
-// `npm run story`: plays it again, against the system that is running.
+// `npm run story`: plays the story against the running system.
 if (import.meta.main) {
-  // Who reads the beginning only, as `head` does, has had enough.
+  // A reader such as `head` may close the pipe early.
   process.stdout.on('error', () => process.exit(0));
   try {
     const { values } = parseArgs({ options: { data: { type: 'string' } } });
-    const stage = await readRunning(dataDirectory(values.data));
-    await playStory(stage, (line) => process.stdout.write(`${line}\n`), { colour: process.stdout.isTTY });
+    const target = await readRunning(dataDirectory(values.data));
+    await playStory(target, (line) => process.stdout.write(`${line}\n`), { colour: process.stdout.isTTY });
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);
     process.exitCode = 1;

@@ -7,24 +7,24 @@ import { allContractFiles, contracts } from '../docs/contracts.ts';
 
 const read = (path: string) => readFileSync(join(import.meta.dirname, '..', path), 'utf8');
 
-test.each(Object.keys(allContractFiles()))('%s is made of today’s contract: npm run contract', (path) => {
+test.each(Object.keys(allContractFiles()))('%s matches the contract (else run npm run contract)', (path) => {
   expect(read(path)).toBe(allContractFiles()[path]);
 });
 
 describe.each(Object.entries(contracts))('The contract in %s', (folder, contract) => {
   const before = JSON.parse(read(`${folder}/published.json`)) as Published;
 
-  test('still holds all that was ever published', () => {
+  test('still contains everything that was published', () => {
     expect(broken(contract, before)).toEqual([]);
   });
 
-  test('may get more types of events and of attributes', () => {
+  test('may gain event types and attribute types', () => {
     const [type] = Object.keys(contract.eventTypes) as [string];
     const more = { ...contract.eventTypes, [type]: [...contract.eventTypes[type]!, 'nickname'], 'lamp.lit': [] };
     expect(broken(withTypes(contract, more), before)).toEqual([]);
   });
 
-  describe('is broken, and it is said what to do,', () => {
+  describe('reports a breach with its remedy:', () => {
     const { system, data } = contract;
     const [type, ...types] = Object.keys(contract.eventTypes) as [string, ...string[]];
     const without = (field: string) =>
@@ -36,44 +36,44 @@ describe.each(Object.entries(contracts))('The contract in %s', (folder, contract
         'message.properties.data.properties.email',
         { data: data.extend({ email: z.string().optional() }) },
       ],
-      ['a field is taken away', 'message.properties.data.required', { data: without('occurredAt') }],
+      ['a field is removed', 'message.properties.data.required', { data: without('occurredAt') }],
       [
-        'a field may be absent',
+        'a field becomes optional',
         'message.properties.data.required',
         { data: data.partial({ attributeTypes: true } as never) },
       ],
       [
-        'a field has another format',
+        'a field changes its format',
         `message.properties.data.properties.${id}.format`,
         { data: data.extend({ [id]: z.string() }) },
       ],
-      ['other fields are let in', 'message.properties.data.additionalProperties', { data: data.loose() }],
-      ['they come from elsewhere', 'message.properties.source.const', { system: { ...system, name: 'lamp' } }],
-      ['they go elsewhere', 'topic', { system: { ...system, name: 'lamp' } }],
-    ])('when %s', (_, path, change) => {
-      const sentence = `${path} is not what was published: put it back. Types may be added, fields never; another form is another topic.`;
-      expect(broken({ ...contract, ...change }, before)).toContain(sentence);
+      ['unknown fields are allowed', 'message.properties.data.additionalProperties', { data: data.loose() }],
+      ['the source changes', 'message.properties.source.const', { system: { ...system, name: 'lamp' } }],
+      ['the topic changes', 'topic', { system: { ...system, name: 'lamp' } }],
+    ])('%s', (_, path, change) => {
+      const message = `${path} differs from what was published: restore it. Types may be added, fields never; another form needs a new topic.`;
+      expect(broken({ ...contract, ...change }, before)).toContain(message);
     });
 
-    test('when an event or an attribute is not listed any more', () => {
-      const left = Object.fromEntries(types.map((it) => [it, contract.eventTypes[it]!]));
-      const gone = `${type} was published: put it back, if it only is never said again.`;
-      expect(broken(withTypes(contract, left), before)).toEqual([gone]);
+    test('an event type or an attribute type is removed', () => {
+      const remaining = Object.fromEntries(types.map((it) => [it, contract.eventTypes[it]!]));
+      const eventRemoved = `${type} was published: restore it, even if it is never emitted again.`;
+      expect(broken(withTypes(contract, remaining), before)).toEqual([eventRemoved]);
       const [attribute, ...attributes] = contract.eventTypes[type]!;
-      const lost = `${attribute} of ${type} was published: put it back, if it only never changes again.`;
+      const attributeRemoved = `${attribute} of ${type} was published: restore it, even if it never changes again.`;
       expect(broken({ ...contract, eventTypes: { ...contract.eventTypes, [type]: attributes } }, before)).toEqual([
-        lost,
+        attributeRemoved,
       ]);
     });
 
-    test.each(Object.keys(messageOf(contract).shape))('when the envelope did not have %s before', (attribute) => {
+    test.each(Object.keys(messageOf(contract).shape))('the envelope gains %s', (attribute) => {
       const { [attribute]: _, ...properties } = before.message.properties as Record<string, unknown>;
-      const sentence = expect.stringMatching(`^message\\.properties\\.${attribute} is not what was published`);
-      expect(broken(contract, { ...before, message: { ...before.message, properties } })).toContainEqual(sentence);
+      const message = expect.stringMatching(`^message\\.properties\\.${attribute} differs from what was published`);
+      expect(broken(contract, { ...before, message: { ...before.message, properties } })).toContainEqual(message);
     });
   });
 
-  test('is an AsyncAPI 3.0 document', () => {
+  test('is a valid AsyncAPI 3.0 document', () => {
     const schema = JSON.parse(read('node_modules/@asyncapi/specs/schemas/3.0.0-without-$id.json'));
     const isDocument = new Ajv({ strict: false, validateFormats: false }).compile(schema);
     expect([isDocument(asyncApi(contract)), isDocument.errors]).toEqual([true, null]);
@@ -81,7 +81,7 @@ describe.each(Object.entries(contracts))('The contract in %s', (folder, contract
   });
 });
 
-test('what was published is only added to', () => {
+test('the published form only gains event and attribute types', () => {
   const contract = contracts['services/member/contract']!;
   const { eventTypes: _, ...form } = published(contract, undefined);
   const before = { ...form, topic: 'elsewhere', eventTypes: { 'member.registered': ['once'], 'member.gone': ['x'] } };
@@ -91,7 +91,7 @@ test('what was published is only added to', () => {
   expect(after.eventTypes['member.gone']).toEqual(['x']);
 });
 
-/** A contract whose schema lists these events, as those that are written do. */
+/** Returns a contract whose schema lists these event types, as the real contracts do. */
 function withTypes(contract: Contract, eventTypes: Contract['eventTypes']): Contract {
   const [, others] = (contract.data.shape.eventType as z.ZodUnion).options;
   const eventType = z.union([z.enum(Object.keys(eventTypes)), others!]);

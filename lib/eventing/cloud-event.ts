@@ -1,22 +1,22 @@
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
 
-/** A system that publishes: its name gives its topics and the CloudEvents source. */
+/** A publishing system. Its topics and its CloudEvents source are derived from its name. */
 export interface System {
   readonly name: string;
-  /** The name of the aggregate's id in external events, such as `memberId`. */
+  /** Field name of the aggregate's id in external events, such as `memberId`. */
   readonly identifier: string;
 }
 
 export type Channel = 'internal' | 'external';
-export const EVERYBODY = 'ALL';
+export const ALL_TARGETS = 'ALL';
 
-/** The system's own topic of that channel. */
+/** Returns the system's topic of that channel. */
 export const topicOf = (system: System, channel: Channel): string => `${system.name}-${channel}`;
-/** The CloudEvents source of everything the system publishes. */
+/** Returns the CloudEvents source of all events of the system. */
 export const sourceOf = (system: System): string => `/${system.name}`;
 
-/** A message as it travels: CloudEvents 1.0, structured. `id` is the message's, `eventid` the fact's. https://cloudevents.io */
+/** A message in CloudEvents 1.0 structured form. `id` identifies the message, `eventid` the event. https://cloudevents.io */
 export interface Envelope {
   specversion: '1.0';
   id: string;
@@ -26,7 +26,7 @@ export interface Envelope {
   time: string;
   datacontenttype: 'application/json';
   eventid: string;
-  /** The fact's place among its aggregate's, padded so that it sorts as text does, as CloudEvents' `sequence` extension asks. */
+  /** Sequence within the aggregate, padded with zeros to sort as text, as CloudEvents' `sequence` extension requires. */
   sequence: string;
   target: string;
   partitionkey: string;
@@ -36,7 +36,7 @@ export interface Envelope {
   data: unknown;
 }
 
-/** What an internal message carries beyond its envelope: values encrypted with the aggregate's key. */
+/** The `data` of an internal message. Values are encrypted with the aggregate's key. */
 export interface InternalData {
   attributes: Record<string, string>;
   reason?: string;
@@ -44,7 +44,7 @@ export interface InternalData {
 
 export const SEQUENCE_DIGITS = 10;
 
-/** The envelope of a message; the sequence of a new fact is known, and filled in, only by the database. */
+/** Builds a message. Omit `sequence` for a new event: the database assigns it and fills it in. */
 export function envelope(
   message: Omit<Envelope, 'specversion' | 'datacontenttype' | 'partitionkey' | 'traceid' | 'target' | 'sequence'> & {
     sequence?: string;
@@ -54,7 +54,7 @@ export function envelope(
   return {
     specversion: '1.0',
     datacontenttype: 'application/json',
-    target: EVERYBODY,
+    target: ALL_TARGETS,
     partitionkey: message.subject,
     traceid: message.traceparent,
     sequence: '',
@@ -62,7 +62,7 @@ export function envelope(
   };
 }
 
-/** The external data of a fact, a pure mapping of it: who, what, which attributes, when. Never a value. */
+/** Maps an event to the `data` of its external message: identifier, type, attribute types, time. Never a value. */
 export function externalData(
   system: System,
   event: Pick<ReceivedEvent, 'aggregateId' | 'type' | 'time' | 'data'>,
@@ -75,7 +75,7 @@ export function externalData(
   };
 }
 
-/** A message that arrived, read. */
+/** A received message, parsed. */
 export interface ReceivedEvent {
   readonly messageId: string;
   readonly eventId: string;
@@ -86,11 +86,11 @@ export interface ReceivedEvent {
   readonly target: string;
   readonly time: string;
   readonly traceparent?: string | undefined;
-  // biome-ignore lint/suspicious/noExplicitAny: what it holds is its publisher's contract; who uses it parses it
+  // biome-ignore lint/suspicious/noExplicitAny: its form is the publisher's contract; consumers parse it
   readonly data: any;
 }
 
-/** A new message of a fact that was stated before. */
+/** Builds a new message of a stored event. */
 export function messageOf(
   event: Omit<ReceivedEvent, 'messageId' | 'target'>,
   { target, data }: { target: string; data: unknown },
@@ -109,35 +109,95 @@ export function messageOf(
   });
 }
 
-/** What names are made of; PostgreSQL's text takes any of it. */
+/** Characters of app-ids and sources; PostgreSQL's text accepts all of them. */
 const PRINTABLE = /^[\x21-\x7e]{1,200}$/;
+/** A CloudEvents String: no control characters, surrogates or non-characters. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system */
+const TEXT = /^[^\p{Cc}\p{Cs}\p{NChar}]{1,200}$/u;
+/** Lower case, because hex digits have two spellings and ids are compared as text. */
+const id = z.uuid().toLowerCase();
+/**
+ * Converts any spelling of RFC 3339 to ISO 8601 in UTC with milliseconds.
+ * A leap second becomes the second before it, because Date has none.
+ */
+const time = z
+  .string()
+  .toUpperCase()
+  .overwrite((text) => text.replace(/^(.{10}) /, '$1T').replace(/^(.{16}):60/, '$1:59'))
+  .pipe(z.iso.datetime({ offset: true }))
+  .transform((text) => new Date(text).toISOString())
+  // In UTC the year may no longer have four digits.
+  .pipe(z.iso.datetime());
 
 const received = z.object({
   specversion: z.literal('1.0'),
-  id: z.uuid(),
-  eventid: z.uuid(),
-  type: z.string().regex(PRINTABLE),
+  id,
+  eventid: id,
+  type: z.string().regex(TEXT),
   source: z.string().regex(PRINTABLE),
-  subject: z.uuid(),
+  subject: id,
   sequence: z
     .string()
-    .regex(/^\d{1,15}$/)
-    .transform(Number)
-    .refine((n) => n >= 1, 'starts at 1'),
-  target: z.string().regex(PRINTABLE).default(EVERYBODY),
-  time: z.iso.datetime({ offset: true }),
+    .regex(/^0*[1-9]\d{0,14}$/, 'must be a whole number of at least 1')
+    .transform(Number),
+  // JSON null counts as absent.
+  target: z
+    .string()
+    .regex(PRINTABLE)
+    .nullish()
+    .transform((target) => target ?? ALL_TARGETS),
+  time,
+  // W3C Trace Context. A malformed value is ignored: rejecting it would cost an event.
   traceparent: z
     .string()
     .regex(/^[\x20-\x7e]{0,200}$/)
-    .optional(),
+    .optional()
+    .catch(undefined),
   data: z.unknown(),
 });
 
 /**
- * Reads a delivered CloudEvent.
- * @throws ZodError naming what is missing or malformed
+ * Validates a CloudEvent.
+ * @param body the result of JSON.parse
+ * @returns the event, its ids in lower case and its time in UTC
+ * @throws ZodError naming each missing or malformed attribute
  */
 export function readEnvelope(body: unknown): ReceivedEvent {
   const { id, eventid, subject, specversion: _, ...rest } = received.parse(body);
   return { messageId: id, eventId: eventid, aggregateId: subject, ...rest };
+}
+
+/** JSON.parse accepts any depth; JSON.stringify and recursive code overflow the stack after some thousand levels. */
+const MAX_DEPTH = 100;
+
+/**
+ * Parses and validates the JSON text of a CloudEvent.
+ * @returns the event, its ids in lower case and its time in UTC
+ * @throws Error when the text is not JSON or nested deeper than 100 levels; ZodError naming each malformed attribute
+ */
+export function parseEnvelope(raw: string): ReceivedEvent {
+  if (isDeeperThan(MAX_DEPTH, raw)) throw new Error(`the JSON is nested deeper than ${MAX_DEPTH} levels`);
+  return readEnvelope(parseJson(raw));
+}
+
+function parseJson(raw: string): unknown {
+  try {
+    return JSON.parse(raw);
+  } catch (cause) {
+    // The parser's own message quotes the body, which may hold personal data.
+    throw new Error('the body is not JSON', { cause });
+  }
+}
+
+function isDeeperThan(limit: number, json: string): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < json.length; i++) {
+    const character = json[i];
+    if (character === '"') inString = !inString;
+    else if (inString) i += character === '\\' ? 1 : 0;
+    else if (character === '[' || character === '{') depth += 1;
+    else if (character === ']' || character === '}') depth -= 1;
+    if (depth > limit) return true;
+  }
+  return false;
 }

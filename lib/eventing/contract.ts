@@ -4,31 +4,34 @@ import { type System, sourceOf, topicOf } from './cloud-event.ts';
 
 type Json = Record<string, unknown>;
 
-/** What a system says to others on its external topic: a promise that is only ever added to. */
+/** Contract of a system's external topic. Types may be added; nothing is ever changed or removed. */
 export interface Contract {
   readonly system: System;
   readonly title: string;
-  /** The `data` of each event: the same fields for all. */
+  /** Schema of the `data` of every event: the same fields for all types. */
   readonly data: z.ZodObject;
-  /** By event type, the types of the attributes that may change with it. */
+  /** By event type, the attribute types that may change with it. */
   readonly eventTypes: Readonly<Record<string, readonly string[]>>;
 }
 
-/** All that was ever published of a contract; nothing in it is ever changed or taken away. */
+/** Everything that was ever published of a contract. Entries are never changed or removed. */
 export interface Published {
   readonly topic: string;
   readonly contentType: string;
-  /** The whole message as JSON Schema, but for what is said to people and the list of types, which grows. */
+  /** JSON Schema of the whole message, without titles, descriptions and the list of types, which grows. */
   readonly message: Json;
   readonly eventTypes: Readonly<Record<string, readonly string[]>>;
 }
 
-/** The `data` of an event as JSON Schema. */
+/** Returns the JSON Schema of the `data` of an event. */
 export function dataSchema({ data }: Contract): Json {
   return z.toJSONSchema(data) as Json;
 }
 
-/** What has been published before, and whatever of today's contract is new. */
+/**
+ * Adds the new event and attribute types of a contract to what was published before.
+ * @param before undefined for a contract that was never published
+ */
 export function published(contract: Contract, before: Published | undefined): Published {
   const eventTypes = { ...before?.eventTypes };
   for (const [type, attributes] of Object.entries(contract.eventTypes))
@@ -36,24 +39,27 @@ export function published(contract: Contract, before: Published | undefined): Pu
   return { ...form(contract), ...before, eventTypes };
 }
 
-/** What of today's contract is not as it was published, and what to do about it, a sentence each; none when it keeps to it. */
+/**
+ * Compares a contract with what was published of it.
+ * @returns one sentence for each violation, with its remedy; empty when the contract is compatible
+ */
 export function broken(contract: Contract, before: Published): string[] {
-  const { eventTypes: types, ...was } = before;
-  const changed = differences(was, form(contract)).map(
+  const { eventTypes: types, ...oldForm } = before;
+  const changed = differences(oldForm, form(contract)).map(
     (path) =>
-      `${path} is not what was published: put it back. Types may be added, fields never; another form is another topic.`,
+      `${path} differs from what was published: restore it. Types may be added, fields never; another form needs a new topic.`,
   );
   const missing = Object.entries(types).flatMap(([type, attributes]) => {
-    const now = contract.eventTypes[type];
-    if (!now) return [`${type} was published: put it back, if it only is never said again.`];
+    const current = contract.eventTypes[type];
+    if (!current) return [`${type} was published: restore it, even if it is never emitted again.`];
     return attributes
-      .filter((it) => !now.includes(it))
-      .map((it) => `${it} of ${type} was published: put it back, if it only never changes again.`);
+      .filter((it) => !current.includes(it))
+      .map((it) => `${it} of ${type} was published: restore it, even if it never changes again.`);
   });
   return [...changed, ...missing];
 }
 
-/** What may never change. */
+/** Returns the parts of a contract that may never change. */
 function form(contract: Contract): Omit<Published, 'eventTypes'> {
   const types = Object.keys(contract.eventTypes);
   const { $schema: _, ...message } = z.toJSONSchema(messageOf(contract), {
@@ -66,7 +72,7 @@ function form(contract: Contract): Omit<Published, 'eventTypes'> {
   return { topic: topicOf(contract.system, 'external'), contentType: CONTENT_TYPE, message };
 }
 
-/** The paths at which two JSON values differ. */
+/** Returns the paths at which two JSON values differ. */
 function differences(before: unknown, now: unknown, path = ''): string[] {
   if (!isObject(before) || !isObject(now)) return isDeepStrictEqual(before, now) ? [] : [path];
   const names = [...new Set([...Object.keys(before), ...Object.keys(now)])];
@@ -76,7 +82,7 @@ function differences(before: unknown, now: unknown, path = ''): string[] {
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Which attributes may change with which event, as a Markdown table. */
+/** Returns a Markdown table of the attributes that may change with each event. */
 export function attributeTable({ eventTypes }: Contract): string {
   const rows = Object.entries(eventTypes).map(
     ([type, attributes]) => `| \`${type}\` | ${attributes.map((it) => `\`${it}\``).join(', ') || 'none'} |`,
@@ -86,37 +92,42 @@ export function attributeTable({ eventTypes }: Contract): string {
 
 const CONTENT_TYPE = 'application/cloudevents+json';
 
-/** The whole message: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, with the extensions that are used, and no other. */
+/**
+ * Returns the schema of the whole message, with the extensions in use and no others.
+ * https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+ */
 export const messageOf = ({ system, data }: Contract) =>
   z.strictObject({
     specversion: z.literal('1.0'),
-    id: z.uuid().describe('The message. A message that is sent again keeps it'),
+    id: z.uuid().describe('Id of the message; a message that is sent again keeps it'),
     source: z.literal(sourceOf(system)),
-    type: z.string().describe('What happened'),
-    subject: z.uuid().describe('Whom it happened to'),
-    time: z.iso.datetime().describe('When, in UTC'),
+    type: z.string().describe('Event type'),
+    subject: z.uuid().describe('Id of the aggregate'),
+    time: z.iso.datetime().describe('When the event happened, in UTC'),
     datacontenttype: z.literal('application/json'),
     eventid: z
       .uuid()
-      .describe('The fact. The same fact may come again as another message: decide by this whether you know it'),
+      .describe('Id of the event. The same event may arrive in several messages: detect duplicates by this id'),
     sequence: z
       .string()
       .regex(/^\d{10}$/)
-      .describe('The place of the fact among those of its subject, from 1, without gaps'),
+      .describe('Sequence of the event within its subject, from 1, without gaps'),
     target: z
       .string()
       .optional()
-      .describe('`ALL`, or the app-id of the one subscriber that it is for: pass over what is for somebody else'),
-    partitionkey: z.string().optional().describe('The subject'),
-    traceparent: z.string().optional().describe('The trace in which it happened (W3C Trace Context)'),
-    traceid: z.string().optional().describe('The same, where Dapr reads it'),
+      .describe(
+        '`ALL`, or the app-id of the only subscriber that the message is for: ignore messages for other targets',
+      ),
+    partitionkey: z.string().optional().describe('Same as subject'),
+    traceparent: z.string().optional().describe('Trace in which the event happened (W3C Trace Context)'),
+    traceid: z.string().optional().describe('Same as traceparent; Dapr reads this attribute'),
     tracestate: z.string().optional().describe('Added by Dapr'),
     topic: z.string().optional().describe('Added by Dapr: the topic'),
-    pubsubname: z.string().optional().describe('Added by Dapr: its component'),
+    pubsubname: z.string().optional().describe('Added by Dapr: the pub/sub component'),
     data,
   });
 
-/** The contract as an AsyncAPI 3.0 document. https://www.asyncapi.com/docs/reference/specification/v3.0.0 */
+/** Returns the contract as an AsyncAPI 3.0 document. https://www.asyncapi.com/docs/reference/specification/v3.0.0 */
 export function asyncApi(contract: Contract): Json {
   const { system, title, eventTypes } = contract;
   const topic = topicOf(system, 'external');
@@ -137,7 +148,7 @@ export function asyncApi(contract: Contract): Json {
       title,
       version: '1.0.0',
       description:
-        'Facts, as CloudEvents 1.0 in structured form. Event types and attribute types may be added, so pass over what you do not know; nothing is ever changed or taken away.',
+        'Events, as CloudEvents 1.0 in structured form. Event types and attribute types may be added: ignore unknown ones. Nothing is ever changed or removed.',
     },
     defaultContentType: CONTENT_TYPE,
     channels: {
@@ -163,7 +174,12 @@ export function asyncApi(contract: Contract): Json {
   };
 }
 
-/** What the files beside a contract hold, by name, given what they hold now. */
+/**
+ * Generates the files beside a contract.
+ * @param now their present contents; in README.md only the table of events is replaced
+ * @returns their new contents, by file name
+ * @throws Error when README.md lacks the markers of that table
+ */
 export function contractFiles(
   contract: Contract,
   now: { readonly 'README.md': string; readonly 'published.json': string | undefined },
@@ -172,7 +188,8 @@ export function contractFiles(
   const before = now['published.json'];
   const [head, rest] = now['README.md'].split('<!-- events -->');
   const tail = rest?.split('<!-- /events -->')[1];
-  if (tail === undefined) throw new Error('The README of the contract has no place for its events');
+  if (tail === undefined)
+    throw new Error('README.md of the contract lacks the markers <!-- events --> and <!-- /events -->: add them');
   return {
     'external-events.schema.json': json(dataSchema(contract)),
     'asyncapi.json': json(asyncApi(contract)),

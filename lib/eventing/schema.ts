@@ -3,20 +3,24 @@ import { addHearing } from './migrations/0002-add-hearing.ts';
 import { addRepair } from './migrations/0003-add-repair.ts';
 import { addCanary } from './migrations/0004-add-canary.ts';
 import { addSubscribers } from './migrations/0005-add-subscribers.ts';
+import { addConflicts } from './migrations/0006-add-conflicts.ts';
+import { lowerCaseIds } from './migrations/0007-lower-case-ids.ts';
 
 /**
- * The tables of eventing, schema `eventing`, for one system's database.
+ * Returns the migrations of schema `eventing` for one system's database, oldest first. List them before the system's own.
  *
- * @param roles prefix of the system's database roles, which exist already: `<roles>_app`, `_relay`, `_housekeeping`, `_readonly`
- * @returns the migrations, oldest first, to be listed before the system's own
+ * @param roles prefix of the system's existing database roles: `<roles>_app`, `_relay`, `_housekeeping`, `_readonly`
+ * @throws Error when `roles` is not a valid prefix
  */
 export function eventingMigrations({ roles }: { roles: string }) {
-  if (!/^[a-z][a-z0-9_]*$/.test(roles)) throw new Error(`Not a prefix of role names: ${JSON.stringify(roles)}`);
+  if (!/^[a-z][a-z0-9_]*$/.test(roles)) throw new Error(`Invalid prefix of role names: ${JSON.stringify(roles)}`);
   return [
     { name: 'Eventing0001Create', class: createEventing(roles) },
     { name: 'Eventing0002Hearing', class: addHearing(roles) },
     { name: 'Eventing0003Repair', class: addRepair(roles) },
     { name: 'Eventing0004Canary', class: addCanary(roles) },
     { name: 'Eventing0005Subscribers', class: addSubscribers(roles) },
+    { name: 'Eventing0006Conflicts', class: addConflicts(roles) },
+    { name: 'Eventing0007LowerCaseIds', class: lowerCaseIds() },
   ];
 }

@@ -1,51 +1,58 @@
 import type { MikroORM } from '@mikro-orm/postgresql';
-import type Koa from 'koa';
+import type { Middleware } from 'koa';
 import { asyncApi } from '#eventing/contract';
-import type { Health } from '#service/health';
-import { createApi } from '#service/http';
-import type { Idempotency } from '#service/idempotency';
-import type { Log } from '#service/log';
+import { type Api, createApi } from '#http/http';
+import type { Idempotency } from '#http/idempotency';
+import type { Health } from '#process/health';
+import type { Log } from '#process/log';
 import { contract } from './contract/contract.ts';
 import { authenticator } from './http/authenticate.ts';
-import { type Neighbours, routes } from './http/routes.ts';
-import { rememberSessions } from './session-memory.ts';
+import { type Dependencies, routes } from './http/routes.ts';
+import { cacheSessions } from './session-cache.ts';
 
-const description = `Family accounts: up to five members whose identity is verified, one of whom owns it.
+const description = `Family accounts: up to five members with verified identities, one of whom is the owner.
 
-Send the token of a session at the member API as \`Authorization: Bearer\`. It opens the family account that the member belongs to; others are
-as if they did not exist. Errors are \`application/problem+json\`; decide by \`slug\`.
-What happens is said to other systems too: [events](events).`;
+Send the token of a member API session as \`Authorization: Bearer\`. It gives access to the member's own family account;
+any other one answers 404. An address that sends many unknown tokens receives 429 \`too-many-attempts\`.
+Errors are \`application/problem+json\` with a stable \`slug\`.
+External events: [events](events).`;
 
-type Options = Neighbours & {
+type Options = Dependencies & {
   readonly orm: MikroORM;
   readonly log: Log;
   readonly health: Health;
   readonly operatorToken: string;
+  readonly appToken: string;
   readonly idempotency: Idempotency;
-  /** Comes before the routes: the event subscriptions. */
-  readonly before?: Koa.Middleware;
+  readonly trustProxy?: boolean;
+  /** The event subscriptions. */
+  readonly deliveries: Middleware;
 };
 
-/** The family-account API over its database and the member system. */
+/** Creates the family-account API. */
 export function familyAccountApi({
   orm,
   log,
   health,
   operatorToken,
+  appToken,
   idempotency,
-  before,
-  ...neighbours
-}: Options): Koa {
-  const sessionOf = rememberSessions((token) => neighbours.member.sessionOf(token));
+  trustProxy,
+  deliveries,
+  ...dependencies
+}: Options): Api {
+  const sessionOf = cacheSessions((token, options) => dependencies.member.sessionOf(token, options));
   return createApi({
     title: 'Family-account API',
     version: '1.0.0',
     description,
     events: asyncApi(contract),
-    routes: routes(neighbours),
+    routes: routes(dependencies),
     authenticate: authenticator({ operatorToken, sessionOf }),
-    before,
+    appToken,
+    deliveries,
     idempotency,
+    trustProxy,
     orm,
     log,
     health,

@@ -1,8 +1,9 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import type { ReceivedEvent } from '#eventing/cloud-event';
-import type { Consumer } from '#eventing/inbox';
+import type { Consumer } from '#eventing/consumer';
+import { broadcaster } from '#eventing/external-broadcaster';
 import { ERASED, type Keyring } from '#eventing/keyring';
-import { broadcaster } from '#eventing/outbox';
+import { eraseAnswers } from '#http/idempotency-table';
 import { externalMemberEvent, type MemberEventType } from '#member/contract';
 import { events } from './events.ts';
 import type { MemberSystem } from './member-system.ts';
@@ -13,24 +14,24 @@ import {
   type Finding,
 } from './use-cases/end-membership-when-not-verified.ts';
 
-export interface Neighbourhood {
+export interface Dependencies {
   readonly orm: MikroORM;
   readonly keyring: Keyring;
   readonly member: MemberSystem;
 }
 
-/** Says to other systems, in the closed form of the contract, what happens to family accounts. */
+/** Enqueues an external event for each internal event of a family account. */
 export const externalBroadcaster: Consumer = broadcaster(system, 'external-broadcaster');
 
-/** After these a member may be verified no more. */
-const DOUBTFUL: readonly MemberEventType[] = [
+/** Event types after which a member may no longer be verified. */
+const STATUS_EVENTS: readonly MemberEventType[] = [
   'member.identity-verification-released',
   'member.withdrawn',
   'member.restored',
 ];
-const MEMBERSHIP = { name: 'membership', order: 'ordered', types: DOUBTFUL } as const;
+const MEMBERSHIP = { name: 'membership', order: 'ordered', types: STATUS_EVENTS } as const;
 
-/** So that it can be seen that a canary of the member system has come as far as here. */
+/** Records in the inbox that a canary of the member system has arrived here: the last hop that the canary check looks for. */
 export const canary: Consumer = {
   name: 'canary',
   order: 'convergent',
@@ -38,26 +39,30 @@ export const canary: Consumer = {
   handle: async () => undefined,
 };
 
-/** They have to say where they start; operators who discard a delivery of theirs let the next one go. */
+/** The ordered consumers: each needs a start position, and discarding a delivery lets the aggregate's next event follow. */
 export const orderedConsumers = [externalBroadcaster, MEMBERSHIP];
 
 /**
- * The reaction to what happens to members: the event only says when to look, the newest state says what to do. So it does not matter how
- * old the event is or how often it comes.
+ * Ends the membership of members who are no longer verified. The event only triggers the check; the member's newest state decides. So the
+ * age and the number of deliveries of an event do not matter.
  */
-export function membership({ orm, member }: Neighbourhood): Consumer<Finding | undefined> {
+export function membership({ orm, member }: Dependencies): Consumer<Finding | undefined> {
   return {
     ...MEMBERSHIP,
     read: (event) => askAboutMember(orm.em.fork(), member, externalMemberEvent.parse(event.data).memberId),
-    handle,
+    async handle(em, event, finding) {
+      await handle(em, event, finding);
+      const { eventType, memberId } = externalMemberEvent.parse(event.data);
+      if (eventType === 'member.withdrawn') await eraseAnswers(em, memberId);
+    },
   };
 }
 
 /**
- * Asks about each member once more when it has joined. A verification can be released between the question and the commit of joining:
- * that event then found no membership here to end.
+ * Checks each member again after joining. A verification may be released between the first check and the commit: the consumer of that event
+ * finds no membership to end.
  */
-export function joinedCheck({ orm, keyring, member }: Neighbourhood): Consumer<Finding | undefined> {
+export function joinedCheck({ orm, keyring, member }: Dependencies): Consumer<Finding | undefined> {
   return {
     name: 'joined-check',
     order: 'convergent',
@@ -75,7 +80,7 @@ async function handle(em: EntityManager, _: ReceivedEvent, finding: Finding | un
   if (finding) await endMembershipWhenNotVerified(em, finding);
 }
 
-/** Who has joined; undefined when the account has been closed since, and with it all that is known of it. */
+/** Returns the id of the member who joined; undefined when it is erased, because the account has closed since. */
 async function readMemberJoined(
   keyring: Keyring,
   em: EntityManager,

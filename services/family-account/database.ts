@@ -4,8 +4,8 @@ import { EventStore } from '#eventing/event-store';
 import { Keyring } from '#eventing/keyring';
 import { RelayWakeUp } from '#eventing/outbox';
 import { eventingMigrations } from '#eventing/schema';
-import * as database from '#service/database';
-import { idempotencyMigrations } from '#service/idempotency';
+import { idempotencyMigrations } from '#http/idempotency-table';
+import * as database from '#process/database';
 import { FamilyAccount } from './domain/family-account.ts';
 import { Invitation } from './domain/invitation.ts';
 import { Membership } from './domain/membership.ts';
@@ -18,8 +18,8 @@ export interface Database extends AsyncDisposable {
 }
 
 /**
- * The family-account system's database, where what family accounts raise is stored as facts.
- * @param channel the program that writes, as facts name it
+ * Connects to the family-account system's database. Flushing an entity stores the events that it has raised.
+ * @param channel name of the writing program, recorded with each event
  */
 export async function connect({
   url,
@@ -39,8 +39,8 @@ export async function connect({
 }
 
 /**
- * Brings the family-account system's database up to date.
- * @param ownerUrl of the role that owns it
+ * Migrates the family-account system's database to the newest schema.
+ * @param ownerUrl connection URL of the role that owns the database
  */
 export async function migrate(ownerUrl: string, print?: (line: string) => void): Promise<void> {
   const migrations = [

@@ -2,15 +2,15 @@ import { z } from 'zod';
 import { defineEvents } from '#eventing/domain-event';
 
 /**
- * Everything that can happen to a family account. Every membership, the founder's too, begins with `member-joined` and ends with
- * `member-withdrawn`, so that whoever follows these two knows who belongs to it.
+ * All domain events of a family account. Every membership, also the first owner's, begins with `member-joined` and ends with
+ * `member-withdrawn`, so a consumer of these two knows all members.
  */
 export const events = defineEvents('family-account', {
   opened: {
     type: 'family-account.opened',
     attributes: z.strictObject({ status: z.literal('OPEN'), name: z.string(), ownerId: z.uuid() }),
   },
-  // The code itself never is an attribute: whoever has it may join.
+  // The code is never an attribute: it is a credential to join.
   invitationIssued: {
     type: 'family-account.invitation-issued',
     attributes: z.strictObject({ invitationId: z.uuid(), invitationExpiresAt: z.iso.datetime() }),
@@ -20,7 +20,7 @@ export const events = defineEvents('family-account', {
     attributes: z.strictObject({
       memberId: z.uuid(),
       joinedAt: z.iso.datetime(),
-      /** The invitation that it used up; the founder had none. */
+      /** The invitation that was used; absent for the first owner. */
       invitationId: z.uuid().optional(),
     }),
   },
@@ -29,14 +29,14 @@ export const events = defineEvents('family-account', {
     attributes: z.strictObject({ memberId: z.uuid() }),
   },
   ownerChanged: { type: 'family-account.owner-changed', attributes: z.strictObject({ ownerId: z.uuid() }) },
-  // The last fact of a family account: with it the key of all its values is destroyed, its name's above all.
+  // The last event of a family account: it destroys the key of all the account's values, such as its name.
   closed: {
     type: 'family-account.closed',
     attributes: z.strictObject({ status: z.literal('CLOSED') }),
     erases: true,
   },
-  // What is known of the account is that of an earlier time again, as far as its facts did not say more: ask for the newest state.
+  // The account was restored from a backup and may have lost changes that its events do not hold: read the newest state.
   restored: { type: 'family-account.restored', attributes: z.strictObject({}) },
-  // About nobody: sent to see how far facts come.
+  // Synthetic event about no account: checks every hop.
   canarySent: { type: 'family-account.canary-sent', attributes: z.strictObject({}) },
 });

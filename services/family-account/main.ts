@@ -1,10 +1,10 @@
-import { join } from '#eventing/join';
-import { readConfig } from '#service/config';
-import { daprCheck, databaseCheck, Health } from '#service/health';
-import { hear } from '#service/hear';
-import { Idempotency } from '#service/idempotency';
-import { leave } from '#service/leave';
-import { listen, run } from '#service/run';
+import { registerConsumer } from '#eventing/start-position';
+import { subscribe } from '#eventing-host/subscribe';
+import { Idempotency } from '#http/idempotency';
+import { openListeners } from '#http/open';
+import { readConfig } from '#process/config';
+import { daprCheck, databaseCheck, Health } from '#process/health';
+import { run } from '#process/run';
 import { familyAccountApi } from './api.ts';
 import { orderedConsumers } from './consumers.ts';
 import { connect } from './database.ts';
@@ -13,7 +13,8 @@ import { memberClient } from './member-client.ts';
 import { settings } from './settings.ts';
 import { system } from './system.ts';
 
-await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
+await run(system.name, async (context) => {
+  const { stack, log } = context;
   const config = readConfig(settings);
   const { orm, keyring } = stack.use(await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY }));
   const member = stack.use(
@@ -25,18 +26,23 @@ await run(system.name, async ({ stack, onShutdown, drainWithin, log }) => {
     }),
   );
   const topics = eventsIn({ orm, keyring, member });
-  for (const consumer of orderedConsumers) await join(orm, consumer, 'beginning');
+  for (const consumer of orderedConsumers) await registerConsumer(orm, consumer, 'beginning');
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
-  drainWithin(config.DRAIN_SECONDS);
-  const before = hear({ stack, log, orm, system, appId: system.name, topics, config });
-  const operatorToken = config.OPERATOR_TOKEN;
+  const deliveries = subscribe({ stack, log, orm, system, appId: system.name, topics, config });
   const root = await keyring.root(orm.em.fork());
   const idempotency = new Idempotency(root);
   stack.use(idempotency.forgetting(orm.em.fork(), log));
-  const api = familyAccountApi({ orm, keyring, log, health, member, operatorToken, idempotency, before });
-  const server = stack.use(
-    await listen(api, { port: config.PORT, host: config.HOST, drainSeconds: config.DRAIN_SECONDS }),
-  );
-  onShutdown(() => leave({ health, server, config, log }));
-  log.info(server.address(), 'listening');
+  const api = familyAccountApi({
+    orm,
+    keyring,
+    log,
+    health,
+    member,
+    operatorToken: config.OPERATOR_TOKEN,
+    appToken: config.APP_API_TOKEN,
+    idempotency,
+    trustProxy: config.TRUST_PROXY,
+    deliveries,
+  });
+  await openListeners({ ...context, api, health, config });
 });

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { provenance } from '#eventing/provenance';
 import { POSITION } from '#eventing/republish';
 import { MEMBER_EVENT_SOURCE } from '#member/contract';
-import { DependencyUnavailable } from '#service/errors';
-import { RetryableError, retry } from '#service/retry';
+import { DependencyUnavailable } from '#process/errors';
+import { RetryableError, retry } from '#process/retry';
 import type { MemberSystem } from './member-system.ts';
 import { system } from './system.ts';
 
@@ -13,15 +13,17 @@ export interface MemberClientOptions {
   readonly daprApiToken: string;
   /** Dapr app-id of the member API. */
   readonly appId: string;
-  /** Reads a member's newest state. */
+  /** Reader credential at the member API. */
   readonly readerToken: string;
-  /** How long an answer is waited for, all tries together; milliseconds. A caller of ours waits meanwhile. */
+  /** Limit for one call including retries, milliseconds (default 3,000). Short, because an API caller waits meanwhile. */
   readonly timeoutMs?: number;
-  /** Calls under way at once; more fail at once. The SDK cannot abort a call, so those that nobody waits for any more count too. */
+  /** Limit of concurrent calls (default 150); others fail at once. The SDK cannot abort a call, so timed-out calls count until they end. */
   readonly maxCalls?: number;
+  /** Separate limit for lookups of tokens that may be made up (default 50), so that they cannot exhaust `maxCalls`. */
+  readonly maxUnknownCalls?: number;
 }
 
-// What is read of the answers; they hold more, and may come to hold more still.
+// Only the fields that are used: responses hold more, and may get further fields.
 const member = z.discriminatedUnion('status', [
   z.object({ id: z.uuid(), status: z.literal('WITHDRAWN') }),
   z.object({
@@ -34,30 +36,40 @@ const republished = z.object({ events: z.int() });
 const position = z.object({ eventId: z.uuid(), aggregateId: z.uuid(), sequence: z.int() });
 const publishedPage = z.object({
   events: z.array(position.extend({ type: z.string(), position: z.string().regex(POSITION) })),
-  // It is kept, and asked with from then on.
+  // The caller stores it and sends it with the next request.
   next: z.string().regex(POSITION),
 });
 const canary = z.object({ id: z.uuid() });
-const canaryWay = z.object({
+const canaryHops = z.object({
   hops: z.array(z.object({ name: z.string(), at: z.string().nullable(), trouble: z.string().nullable() })),
 });
 const session = z.object({ memberId: z.uuid(), number: z.int() });
 
-/** The member API, asked through Dapr's service invocation. */
+/** Creates a client of the member API that calls it through Dapr's service invocation. */
 export function memberClient(options: MemberClientOptions): MemberSystem & AsyncDisposable {
-  const invoke = invoker(options);
+  const client = new DaprClient({
+    daprHost: '127.0.0.1',
+    daprPort: String(options.daprPort),
+    daprApiToken: options.daprApiToken,
+    communicationProtocol: CommunicationProtocolEnum.HTTP,
+    // At debug level it logs the headers of each call, including tokens.
+    logger: { level: LogLevel.Error },
+  });
+  const { maxCalls = 150, maxUnknownCalls = 50 } = options;
+  const invoke = invoker(client, options, maxCalls);
+  const invokeForUnknown = invoker(client, options, maxUnknownCalls);
   return {
     async standingOf(memberId) {
       const answer = await invoke(`v1/members/${encodeURIComponent(memberId)}`, options.readerToken);
       if (answer.refusal === 'member-not-found') return 'NOT_VERIFIED';
       const found = read(member, answer);
-      if (found.id !== memberId) throw unavailable(new Error('The member API answered another member'));
+      if (found.id !== memberId) throw unavailable(new Error('The member API returned another member'));
       if (found.status === 'WITHDRAWN') return 'WITHDRAWN';
       return found.identityVerification.status === 'VERIFIED' ? 'VERIFIED' : 'NOT_VERIFIED';
     },
-    async sessionOf(token) {
-      const answer = await invoke('v1/sessions/current', token);
-      // Forbidden: a credential that the member API knows, and that is no member's.
+    async sessionOf(token, { wasLive }) {
+      const answer = await (wasLive ? invoke : invokeForUnknown)('v1/sessions/current', token);
+      // `forbidden`: a valid credential of an operator or a reader, which has no session.
       if (answer.refusal === 'unauthenticated' || answer.refusal === 'forbidden') return undefined;
       const { memberId, number } = read(session, answer);
       return { memberId, sessionNumber: String(number) };
@@ -90,68 +102,59 @@ export function memberClient(options: MemberClientOptions): MemberSystem & Async
     async followCanary(id) {
       const answer = await invoke(`v1/canaries/member/${encodeURIComponent(id)}`, options.readerToken);
       if (answer.refusal === 'canary-not-found') return undefined;
-      return read(canaryWay, answer).hops;
+      return read(canaryHops, answer).hops;
     },
-    [Symbol.asyncDispose]: () => invoke.client.stop(),
+    [Symbol.asyncDispose]: () => client.stop(),
   };
 }
 
-/** What the member API answered: a body, or the slug of its refusal. */
+/** Response of the member API: the body, or the slug of the problem. */
 type MemberAnswer = { body: unknown; refusal?: undefined } | { refusal: string };
 
-function invoker({ daprPort, daprApiToken, appId, timeoutMs = 3_000, maxCalls = 200 }: MemberClientOptions) {
-  const client = new DaprClient({
-    daprHost: '127.0.0.1',
-    daprPort: String(daprPort),
-    daprApiToken,
-    communicationProtocol: CommunicationProtocolEnum.HTTP,
-    // At debug level it writes the headers of each call, tokens and all.
-    logger: { level: LogLevel.Error },
-  });
+function invoker(client: DaprClient, { appId, timeoutMs = 3_000 }: MemberClientOptions, maxCalls: number) {
   let calls = 0;
-  const ask = async (
+  const call = async (
     path: string,
     token: string,
     body: object | undefined,
     signal: AbortSignal,
   ): Promise<MemberAnswer> => {
-    if (calls >= maxCalls) throw new Error(`${calls} calls are under way`);
+    if (calls >= maxCalls) throw new Error(`${calls} calls of the member API are in progress already`);
     const headers = { authorization: `Bearer ${token}`, traceparent: provenance().traceparent };
     calls += 1;
     const method = body ? HttpMethod.POST : HttpMethod.GET;
-    const call = client.invoker.invoke(appId, path, method, body, { headers }).finally(() => {
+    const response = client.invoker.invoke(appId, path, method, body, { headers }).finally(() => {
       calls -= 1;
     });
     try {
-      return { body: await Promise.race([call, aborted(signal)]) };
+      return { body: await Promise.race([response, aborted(signal)]) };
     } catch (error) {
       const refusal = refusalIn(error);
-      if (refusal === undefined) throw new RetryableError('no answer of the member API', { cause: error });
+      if (refusal === undefined) throw new RetryableError('no answer from the member API', { cause: error });
       return { refusal };
     }
   };
-  // What is asked may be done twice, so it is asked again when the call was lost on the way: a sidecar whose neighbour is just being replaced
-  // may take seconds to find its successor, and the next call finds it at once.
-  const patience = { tryMs: timeoutMs * 0.4, totalMs: timeoutMs, tries: 3, backoffMs: 100 };
-  const invoke = (path: string, token: string, body?: object): Promise<MemberAnswer> =>
-    retry((signal) => ask(path, token, body, signal), patience).catch((error: unknown) => {
+  // All calls are safe to repeat. A retry helps while the member API's pod is being replaced: one call may wait seconds for the sidecar to
+  // resolve the new pod, while the next call finds it at once.
+  const policy = { tryMs: timeoutMs * 0.4, totalMs: timeoutMs, tries: 3, backoffMs: 100 };
+  return (path: string, token: string, body?: object): Promise<MemberAnswer> =>
+    retry((signal) => call(path, token, body, signal), policy).catch((error: unknown) => {
       throw unavailable(error);
     });
-  return Object.assign(invoke, { client });
 }
 
-/** The SDK has no time-out, and waits half a minute for a sidecar that is not there. */
+/** Rejects when `signal` is aborted. Needed because the SDK has no timeout and waits 30 s for a sidecar that is down. */
 function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
 }
 
-// The SDK throws every answer but 2xx as an Error whose message is JSON: {"error": reason phrase, "error_msg": body, "status": number}.
+// For every status but 2xx the SDK throws an Error whose message is JSON: {"error": reason phrase, "error_msg": body, "status": number}.
 const failedInvocation = z.object({ status: z.int(), error_msg: z.string() });
 const problem = z.object({ slug: z.string() });
 
 /**
- * The slug of the member API's own refusal; undefined for a failure on the way. Status codes do not tell the two apart: daprd answers
- * 401 when it does not know *us*, and 404, with `errorCode` and without a slug, when it cannot find where to go.
+ * Returns the problem slug of the member API; undefined for a failure before it. Status codes are not enough: daprd itself answers 401 when
+ * it rejects this process's API token, and 404, with `errorCode` and without a slug, when it cannot resolve the app-id.
  */
 function refusalIn(error: unknown): string | undefined {
   try {
@@ -162,14 +165,14 @@ function refusalIn(error: unknown): string | undefined {
   }
 }
 
-/** @throws DependencyUnavailable for any refusal that is not expected here (our credential is not known, there is no such route, ...) */
+/** @throws DependencyUnavailable for a problem that the caller does not handle (such as an invalid credential) or an unexpected body */
 function read<T>(schema: z.ZodType<T>, answer: MemberAnswer): T {
-  if (answer.refusal !== undefined) throw unavailable(new Error(`The member API refused: ${answer.refusal}`));
+  if (answer.refusal !== undefined) throw unavailable(new Error(`The member API refused the call: ${answer.refusal}`));
   const { success, data, error } = schema.safeParse(answer.body);
-  if (!success) throw unavailable(new Error('The member API answered something else', { cause: error }));
+  if (!success) throw unavailable(new Error('The member API sent an unexpected response', { cause: error }));
   return data;
 }
 
 function unavailable(cause: unknown): DependencyUnavailable {
-  return new DependencyUnavailable('member-api-unavailable', 'The member API cannot be asked now', { cause });
+  return new DependencyUnavailable('member-api-unavailable', 'The member API is unavailable: try again', { cause });
 }

@@ -1,7 +1,7 @@
 import type { Hop } from '#eventing/canary';
-import type { OtherPublisher } from '#eventing/hearing';
+import type { OtherPublisher } from '#eventing/subscription-watchdog';
 
-/** What the member system says about a member now. */
+/** A member's newest state, as far as family accounts depend on it. */
 export type Standing = 'VERIFIED' | 'NOT_VERIFIED' | 'WITHDRAWN';
 
 export interface MemberSession {
@@ -9,16 +9,19 @@ export interface MemberSession {
   readonly sessionNumber: string;
 }
 
-/** The member system, as this one needs it. All throw DependencyUnavailable `member-api-unavailable` when it cannot be asked now. */
+/** Port to the member system. Every method throws DependencyUnavailable `member-api-unavailable` when it cannot be reached. */
 export interface MemberSystem {
-  /** A member's newest state; `NOT_VERIFIED` also when there is no such member. */
+  /** Returns a member's newest state; `NOT_VERIFIED` also for an unknown member. */
   standingOf(memberId: string): Promise<Standing>;
-  /** The live session that a token opens; undefined when it has ended or never was. */
-  sessionOf(token: string): Promise<MemberSession | undefined>;
-  /** What it says of a topic of its own. */
+  /**
+   * Returns the live session of a token; undefined when it has ended or never existed.
+   * @param wasLive whether the last lookup found it live. Other tokens have a call limit of their own, so they cannot exhaust this one
+   */
+  sessionOf(token: string, { wasLive }: { wasLive: boolean }): Promise<MemberSession | undefined>;
+  /** Returns access to what it published on one of its topics. */
   publisherOf(topic: string): OtherPublisher;
-  /** Has it send a canary. @returns the fact's id */
+  /** Makes it send a canary. @returns the event's id */
   sendCanary(): Promise<string>;
-  /** How far a canary of its own has come there; undefined when there is none of this id. */
+  /** Returns the hops of one of its canaries; undefined when the id is unknown. */
   followCanary(id: string): Promise<Hop[] | undefined>;
 }

@@ -1,4 +1,4 @@
-import { readConfig } from '#service/config';
+import { readConfig } from '#process/config';
 import { migrate } from './database.ts';
 import { migrationSettings } from './settings.ts';
 

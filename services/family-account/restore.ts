@@ -1,9 +1,9 @@
-import { runRestore } from '#service/restore';
+import { runRestore } from '#eventing-host/restore-command';
 import { connect } from './database.ts';
 import { events } from './events.ts';
 import { restoreSettings } from './settings.ts';
 import { system } from './system.ts';
-import { closeLostAccount, recallFact } from './use-cases/recall-fact.ts';
+import { closeLostAccount, replayEvent } from './use-cases/replay-event.ts';
 
 await runRestore({
   system,
@@ -13,7 +13,7 @@ await runRestore({
     const { keyring, ...database } = await connect(options);
     return {
       ...database,
-      recall: (em, fact, isOver) => recallFact(em, keyring, fact, isOver),
+      replay: (em, event, isOver) => replayEvent(em, keyring, event, isOver),
       end: (em, id) => closeLostAccount(em, id),
     };
   },

@@ -1,38 +1,45 @@
 import { z } from 'zod';
-import { common, hearing, restoring, type Settings, token } from '#service/config';
-import { leaving } from '#service/leave';
+import { publicListening } from '#http/open';
+import {
+  common,
+  restoreSettings as commonRestoreSettings,
+  type Settings,
+  subscriberSettings,
+  token,
+} from '#process/config';
 
-const { PORT, HOST, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const { PORT, SIDECAR_PORT, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN, TRUST_PROXY } = common;
 
 const masterKey = {
   ...MASTER_KEY,
-  doc: "base64 of 32 random bytes; wraps the keys that accounts' values are encrypted with",
+  doc: "base64 of 32 random bytes; wraps the keys that encrypt accounts' values. During a key rotation several, separated by commas: the first wraps, all unwrap",
 };
 
-/** The environment of the family-account service. */
+/** Settings of the family-account service. */
 export const settings = {
+  ...publicListening,
   PORT: { ...PORT, default: '8081' },
-  HOST,
-  ...leaving,
+  SIDECAR_PORT: { ...SIDECAR_PORT, default: '8084' },
   DATABASE_URL,
-  ...hearing,
+  ...subscriberSettings,
   LOG_LEVEL,
   MASTER_KEY: masterKey,
   OPERATOR_TOKEN,
+  TRUST_PROXY,
   MEMBER_APP_ID: {
     schema: z.string().regex(/^[\w-]{1,64}(\.[a-z0-9-]{1,63})?$/, 'not an app-id'),
-    doc: 'Dapr app-id of the member API, with the namespace behind it where that is another: `member.other-namespace`',
+    doc: 'Dapr app-id of the member API, followed by its namespace if that differs: `member.other-namespace`',
     default: 'member',
   },
   MEMBER_READER_TOKEN: {
     schema: token,
-    doc: "bearer credential that reads a member's newest state, one of the member API's `READER_TOKENS`",
+    doc: "bearer credential at the member API, one of its `READER_TOKENS`; reads members' newest state and published events",
     secret: true,
   },
 } as const satisfies Settings;
 
-/** The environment of the migrations, which run as the database's owner. */
+/** Settings of the migrations, which run as the owner of the database. */
 export const migrationSettings = { DATABASE_URL } as const satisfies Settings;
 
-/** The environment of the command that is run after the database was restored to an earlier time: of the role `_app`. */
-export const restoreSettings = { ...restoring, MASTER_KEY: masterKey } as const satisfies Settings;
+/** Settings of the command that runs, as the role `_app`, after the database was restored to an earlier time. */
+export const restoreSettings = { ...commonRestoreSettings, MASTER_KEY: masterKey } as const satisfies Settings;

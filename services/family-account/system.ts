@@ -1,4 +1,4 @@
 import type { System } from '#eventing/cloud-event';
 
-/** The family-account system, as events name it. */
+/** Name of the family-account system, and its identifier field, in events and topics. */
 export const system: System = { name: 'family-account', identifier: 'familyAccountId' };

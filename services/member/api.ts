@@ -1,25 +1,31 @@
 import type { MikroORM } from '@mikro-orm/postgresql';
-import type Koa from 'koa';
 import { asyncApi } from '#eventing/contract';
-import type { Health } from '#service/health';
-import { createApi } from '#service/http';
-import type { Idempotency } from '#service/idempotency';
-import type { Log } from '#service/log';
+import { type Api, createApi } from '#http/http';
+import type { Idempotency } from '#http/idempotency';
+import type { Health } from '#process/health';
+import type { Log } from '#process/log';
 import { contract } from './contract/contract.ts';
 import { authenticator, type Credentials } from './http/authenticate.ts';
-import { type Neighbours, routes } from './http/routes.ts';
+import { type Dependencies, routes } from './http/routes.ts';
 
-const description = `Members: registration, identity verification, sessions and their log.
+const description = `Members: registration, identity verification, sessions and login records.
 
-Log in with \`POST /v1/sessions\` and send its token as \`Authorization: Bearer\`. It opens what is the member's own.
-Errors are \`application/problem+json\`; decide by \`slug\`.
-What happens is said to other systems too: [events](events).`;
+Log in with \`POST /v1/sessions\` and send the token as \`Authorization: Bearer\`. It gives access to the member's own resources.
+Errors are \`application/problem+json\` with a stable \`slug\`.
+External events: [events](events).`;
 
-/** The member API over its database and its neighbours. */
+/** Creates the member API. */
 export function memberApi(
-  options: { orm: MikroORM; log: Log; health: Health; trustProxy?: boolean; idempotency: Idempotency } & Credentials &
-    Neighbours,
-): Koa {
+  options: {
+    orm: MikroORM;
+    log: Log;
+    health: Health;
+    appToken: string;
+    trustProxy?: boolean;
+    idempotency: Idempotency;
+  } & Credentials &
+    Dependencies,
+): Api {
   return createApi({
     title: 'Member API',
     version: '1.0.0',
@@ -30,6 +36,7 @@ export function memberApi(
     orm: options.orm,
     log: options.log,
     health: options.health,
+    appToken: options.appToken,
     trustProxy: options.trustProxy,
     idempotency: options.idempotency,
   });

@@ -1,9 +1,9 @@
-import type { Consumer } from '#eventing/inbox';
-import { broadcaster } from '#eventing/outbox';
+import type { Consumer } from '#eventing/consumer';
+import { broadcaster } from '#eventing/external-broadcaster';
 import { system } from './system.ts';
 
-/** Says to other systems, in the closed form of the contract, what members do. */
+/** Enqueues an external event for each internal event of a member. */
 export const externalBroadcaster: Consumer = broadcaster(system, 'external-broadcaster');
 
-/** The ordered consumers of this database: operators who discard a delivery of theirs let the next one go. */
+/** The ordered consumers of this database: discarding a delivery of theirs lets the aggregate's next event follow. */
 export const consumers = [externalBroadcaster];

@@ -4,8 +4,8 @@ import { EventStore } from '#eventing/event-store';
 import { Keyring } from '#eventing/keyring';
 import { RelayWakeUp } from '#eventing/outbox';
 import { eventingMigrations } from '#eventing/schema';
-import * as database from '#service/database';
-import { idempotencyMigrations } from '#service/idempotency';
+import { idempotencyMigrations } from '#http/idempotency-table';
+import * as database from '#process/database';
 import { LoginRecord } from './domain/login-record.ts';
 import { Member } from './domain/member.ts';
 import { Session } from './domain/session.ts';
@@ -20,8 +20,8 @@ export interface Database extends AsyncDisposable {
 }
 
 /**
- * The member system's database, where what members raise is stored as facts.
- * @param channel the program that writes, as facts name it
+ * Connects to the member system's database. Flushing an entity stores the events that it has raised.
+ * @param channel name of the writing program, recorded with each event
  */
 export async function connect({
   url,
@@ -48,8 +48,8 @@ export async function connect({
 }
 
 /**
- * Brings the member system's database up to date.
- * @param ownerUrl of the role that owns it
+ * Migrates the member system's database to the newest schema.
+ * @param ownerUrl connection URL of the role that owns the database
  */
 export async function migrate(ownerUrl: string, print?: (line: string) => void): Promise<void> {
   const migrations = [

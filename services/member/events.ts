@@ -3,14 +3,14 @@ import { defineEvents } from '#eventing/domain-event';
 
 const sessionNumber = z.int().positive();
 
-/** Everything that can happen to a member. Attributes are values after the change; they leave the process only encrypted. */
+/** All domain events of a member. Attributes are values after the change; they leave the process only encrypted. */
 export const events = defineEvents('member', {
   registered: { type: 'member.registered', attributes: z.strictObject({ email: z.string(), name: z.string() }) },
   profileChanged: {
     type: 'member.profile-changed',
     attributes: z.strictObject({ email: z.string().optional(), name: z.string().optional() }),
   },
-  // That it changed is all that anybody may know: neither the password nor its hash ever is an attribute.
+  // Without attributes: neither a password nor its hash may ever be one.
   passwordChanged: { type: 'member.password-changed', attributes: z.strictObject({}) },
   identityVerified: {
     type: 'member.identity-verified',
@@ -44,20 +44,20 @@ export const events = defineEvents('member', {
         'OTHER_MEMBER_ON_DEVICE',
         'WITHDRAWN',
         'PASSWORD_CHANGED',
-        // The database was restored to before the log-in: nobody knows its token any more.
+        // The database was restored to a time before the log-in: the token is lost.
         'RESTORED',
       ]),
     }),
   },
-  // The last fact of a member: with it the key of all its values is destroyed.
+  // The last event of a member: it destroys the key of all the member's values.
   withdrawn: {
     type: 'member.withdrawn',
     attributes: z.strictObject({ status: z.literal('WITHDRAWN') }),
     erases: true,
   },
-  // What is known of the member is that of an earlier time again, as far as its facts did not say more: ask for the newest state.
+  // The member was restored from a backup and may have lost changes that its events do not hold: read the newest state.
   restored: { type: 'member.restored', attributes: z.strictObject({}) },
-  // About nobody: sent to see how far facts come.
+  // Synthetic event about no member: checks every hop.
   canarySent: { type: 'member.canary-sent', attributes: z.strictObject({}) },
 });
 

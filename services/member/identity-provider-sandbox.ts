@@ -1,5 +1,6 @@
-import { readConfig } from '#service/config';
-import { listen, run } from '#service/run';
+import { listen } from '#http/listen';
+import { readConfig } from '#process/config';
+import { run } from '#process/run';
 import { portOneSandbox } from './sandbox/portone.ts';
 import { sandboxSettings } from './settings.ts';
 

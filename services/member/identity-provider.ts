@@ -1,16 +1,16 @@
-/** The outside party that finds out who people are. */
+/** Port to the external service that verifies identities of persons. */
 export interface IdentityProvider {
   /**
-   * The person that a verification is about.
-   * @param identityVerificationId as the provider gave it to the client that went through it
-   * @throws DomainError `identity-verification-unknown`, `identity-not-verified` (failed, or not finished yet), `identity-without-ci`
-   * @throws DependencyUnavailable `identity-provider-unavailable` when it cannot be asked now
+   * Returns the person of a completed verification.
+   * @param identityVerificationId id that the provider gave to the client
+   * @throws DomainError `identity-verification-unknown`, `identity-not-verified` (failed, or not completed yet), `identity-without-ci`
+   * @throws DependencyUnavailable `identity-provider-unavailable`
    */
   find(identityVerificationId: string): Promise<VerifiedPerson>;
 }
 
-/** The provider knows more; what is not asked for cannot leak. */
+/** Only what is needed: other data of the person is not read, so it cannot leak. */
 export interface VerifiedPerson {
-  /** Connecting information: names the same person in every service. */
+  /** Connecting information: identifies the same person in every Korean service. */
   readonly ci: string;
 }

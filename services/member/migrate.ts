@@ -1,5 +1,5 @@
-import { readConfig } from '#service/config';
-import { run } from '#service/run';
+import { readConfig } from '#process/config';
+import { run } from '#process/run';
 import { migrate } from './database.ts';
 import { migrationSettings } from './settings.ts';
 

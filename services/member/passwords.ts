@@ -1,38 +1,41 @@
 import { hash, verify } from '@node-rs/argon2';
-import { DependencyUnavailable } from '#service/errors';
+import { DependencyUnavailable } from '#process/errors';
 
-/** Argon2id, as OWASP advises: 19 MiB and two passes, some 30 ms in a thread of its own, so that the event loop goes on. */
+/** Argon2id, as OWASP recommends: 19 MiB and two passes, about 30 ms. Runs in a thread, so that the event loop is not blocked. */
 const COST = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
 
-/** Verified against when there is no member, so that an unknown address takes as long to refuse as a wrong password. */
-const NOBODY = hash('nobody has this password', COST);
-// Awaited by the first log-in; it must not end the process before that.
-NOBODY.catch(() => undefined);
+/** Verified against when the member does not exist, so that an unknown address takes as long as a wrong password. */
+const DUMMY_HASH = hash('dummy password', COST);
+// A rejection surfaces at the first log-in that awaits it; unhandled until then, it would end the process.
+DUMMY_HASH.catch(() => undefined);
 
-/** Each takes 19 MiB and a thread: who comes later than so many waits better at home than in a queue here. */
-const MOST_AT_ONCE = 64;
-let underWay = 0;
+/** Limit of concurrent hashes: each takes 19 MiB and a thread. Further callers are refused at once instead of queued. */
+const MAX_CONCURRENT = 64;
+let running = 0;
 
 async function limited<T>(work: () => Promise<T>): Promise<T> {
-  if (underWay >= MOST_AT_ONCE)
+  if (running >= MAX_CONCURRENT)
     throw new DependencyUnavailable('busy', 'Too many passwords are being checked: try again', {
       retryAfterSeconds: 1,
     });
-  underWay += 1;
+  running += 1;
   try {
     return await work();
   } finally {
-    underWay -= 1;
+    running -= 1;
   }
 }
 
-/** @returns the hash in PHC form, with its salt and its cost */
+/** @returns the hash in PHC format, with its salt and cost */
 export function hashPassword(password: string): Promise<string> {
   return limited(() => hash(password, COST));
 }
 
-/** @param passwordHash null or undefined where there is no such member: then the answer is false, after the same time */
+/**
+ * Verifies a password.
+ * @param passwordHash null or undefined if the member does not exist: the result is then false, after the same time
+ */
 export async function verifyPassword(passwordHash: string | null | undefined, password: string): Promise<boolean> {
-  const matches = await limited(async () => verify(passwordHash ?? (await NOBODY), password));
+  const matches = await limited(async () => verify(passwordHash ?? (await DUMMY_HASH), password));
   return matches && passwordHash != null;
 }

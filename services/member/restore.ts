@@ -1,9 +1,9 @@
-import { runRestore } from '#service/restore';
+import { runRestore } from '#eventing-host/restore-command';
 import { connect } from './database.ts';
 import { events } from './events.ts';
 import { restoreSettings } from './settings.ts';
 import { system } from './system.ts';
-import { Recollection } from './use-cases/recall-facts.ts';
+import { Replay } from './use-cases/replay-events.ts';
 import { withdrawMember } from './use-cases/withdraw-member.ts';
 
 await runRestore({
@@ -12,12 +12,12 @@ await runRestore({
   events,
   async open(options) {
     const { keyring, ...database } = await connect(options);
-    const recollection = new Recollection(keyring);
+    const replay = new Replay(keyring);
     return {
       ...database,
-      recall: (em, fact, isOver) => recollection.recall(em, fact, isOver),
+      replay: (em, event, isOver) => replay.replay(em, event, isOver),
       end: (em, memberId) => withdrawMember(em, memberId),
-      finish: (em) => recollection.finish(em),
+      finish: (em) => replay.finish(em),
     };
   },
 });

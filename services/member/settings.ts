@@ -1,10 +1,17 @@
 import { z } from 'zod';
-import { common, flag, hearing, restoring, type Settings, token, url } from '#service/config';
-import { leaving } from '#service/leave';
+import { listening, publicListening } from '#http/open';
+import {
+  common,
+  restoreSettings as commonRestoreSettings,
+  type Settings,
+  subscriberSettings,
+  token,
+  url,
+} from '#process/config';
 
-const { PORT, HOST, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN } = common;
+const { PORT, HOST, APP_API_TOKEN, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN, TRUST_PROXY } = common;
 
-/** `name=token,name=token` to a map of tokens by name. */
+/** Parses `name=token,name=token` into a map of tokens by name. */
 const readerTokens: z.ZodType<ReadonlyMap<string, string>, string> = z
   .string()
   .transform((value) =>
@@ -14,27 +21,23 @@ const readerTokens: z.ZodType<ReadonlyMap<string, string>, string> = z
       .map((pair) => /^([^=]*)=?(.*)$/.exec(pair)!.slice(1)),
   )
   .pipe(z.array(z.tuple([z.string().regex(/^[a-z][a-z0-9-]*$/, 'a name is not kebab-case'), token])))
+  .refine((pairs) => new Set(pairs.map(([name]) => name)).size === pairs.length, 'a name occurs twice')
   .transform((pairs) => new Map(pairs));
 
-const IDENTITY_PROVIDER_SECRET = { schema: token, doc: 'API secret at the identity provider', secret: true };
+const IDENTITY_PROVIDER_SECRET = { schema: token, doc: 'API secret of the identity provider', secret: true };
 
-/** The environment of the member API. */
+/** Settings of the member API. */
 export const settings = {
-  PORT,
-  HOST,
-  ...leaving,
+  ...publicListening,
+  APP_API_TOKEN,
   DATABASE_URL,
   LOG_LEVEL,
   MASTER_KEY,
   OPERATOR_TOKEN,
-  TRUST_PROXY: {
-    schema: flag,
-    doc: "whether a caller's address is the last one in X-Forwarded-For: only behind a proxy that sets it, and always there, since to the limits of wrong passwords all who come through it are one address else",
-    default: 'false',
-  },
+  TRUST_PROXY,
   READER_TOKENS: {
     schema: readerTokens,
-    doc: "bearer credentials of other systems that may read a member's newest state and what was published, as `name=token,name=token`; the name is the system's app-id, to which events are published again when it asks",
+    doc: "bearer credentials of other systems, as `name=token,name=token`: they may read members' newest state and published events. The name is the system's app-id, the target of the events that it requests again",
     default: '',
     secret: true,
   },
@@ -46,22 +49,20 @@ export const settings = {
   IDENTITY_PROVIDER_SECRET,
 } as const satisfies Settings;
 
-/** The environment of each worker. */
+/** Settings of each worker. */
 export const workerSettings = {
-  PORT,
-  HOST,
-  ...leaving,
+  ...listening,
   DATABASE_URL,
-  ...hearing,
+  ...subscriberSettings,
   LOG_LEVEL,
   MASTER_KEY,
 } as const satisfies Settings;
 
-/** The environment of the migrations, which run as the database's owner. */
+/** Settings of the migrations, which run as the owner of the database. */
 export const migrationSettings = { DATABASE_URL } as const satisfies Settings;
 
-/** The environment of the command that is run after the database was restored to an earlier time: of the role `_app`. */
-export const restoreSettings = restoring;
+/** Settings of the command that runs, as the role `_app`, after the database was restored to an earlier time. */
+export const restoreSettings = commonRestoreSettings;
 
-/** The environment of the sandbox that stands in for the identity provider on a laptop. */
+/** Settings of the fake identity provider for local use. */
 export const sandboxSettings = { PORT, HOST, IDENTITY_PROVIDER_SECRET } as const satisfies Settings;

@@ -1,4 +1,4 @@
 import type { System } from '#eventing/cloud-event';
 
-/** The member system, as events name it. */
+/** Name of the member system, and its identifier field, in events and topics. */
 export const system: System = { name: 'member', identifier: 'memberId' };

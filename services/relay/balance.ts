@@ -1,18 +1,21 @@
-/** As many as the outbox's `partition` has values; the relays of one database cannot be more. */
+/** The number of values of the outbox's `partition` column, and so the largest useful number of relays per database. */
 export const PARTITIONS = 32;
 
-/** What a relay sees of the leases of its database. */
+/** The leases of one database, as one relay sees them. */
 export interface Leases {
-  /** Relays that are connected, this one included. */
+  /** Number of connected relays, this one included. */
   readonly relays: number;
+  /** Partitions that this relay holds. */
   readonly mine: readonly number[];
+  /** Partitions that other relays hold. */
   readonly others: readonly number[];
 }
 
 /**
- * What a relay does about its leases to have its fair share: gives away what is beyond it, or takes what nobody has. Every relay
- * decides for itself; shares are rounded up, so that all partitions find a relay, and no more change hands than must.
- * @param random between 0 and 1; relays start at different partitions, so that they do not ask for the same ones
+ * Computes which partitions a relay releases or acquires to hold its fair share. Each relay decides for itself. Shares are rounded up, so
+ * that every partition has a relay and as few as possible move.
+ * @param random between 0 and 1: relays start at different partitions, so that they do not compete for the same ones
+ * @returns partitions to release (`give`) and free partitions to acquire (`take`)
  */
 export function balance({ relays, mine, others }: Leases, random = Math.random()): { give: number[]; take: number[] } {
   const share = Math.ceil(PARTITIONS / Math.max(1, relays));

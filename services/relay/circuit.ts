@@ -1,28 +1,28 @@
-/** How long an open circuit waits: doubled at each failure between these, with jitter, so that relays do not probe together. */
+/** Limits of the delay of an open circuit: it doubles with each failure, with jitter, so that relays do not probe at the same time. */
 export interface Backoff {
   readonly minMs: number;
   readonly maxMs: number;
 }
 
-/** Fast, since most outages are a restart; seldom after a while, since each probe of a broker that is down keeps daprd busy for seconds. */
+/** Short at first: most outages are restarts. Long later: each probe of a broker that is down keeps daprd busy for seconds. */
 export const BACKOFF: Backoff = { minMs: 200, maxMs: 30_000 };
 
 /**
- * Whether a topic may be published to. Open, it lets one message through at a time, each time of another key, so that a message that can
- * never be published does not keep the circuit open for the others.
+ * Circuit breaker of one topic. While open, it admits one message at a time, each time of another key, so that a poison message does not
+ * keep the circuit open for the others.
  */
 export class Circuit {
   readonly #backoff: Backoff;
   readonly #now: () => number;
   #failures = 0;
   #retryAt = 0;
-  /** Refused since it opened, while daprd itself answered. */
+  /** Keys whose messages were refused since the circuit opened, while daprd itself answered. */
   #refusedKeys = new Set<string>();
-  /** Probed since it opened, whatever came of it. */
+  /** Keys that were probed since the circuit opened, with any result. */
   #triedKeys = new Set<string>();
   #cause = '';
 
-  /** @param now in milliseconds, of a clock that is never set */
+  /** @param now monotonic clock, milliseconds */
   constructor(backoff: Backoff = BACKOFF, now: () => number = () => performance.now()) {
     this.#backoff = backoff;
     this.#now = now;
@@ -32,21 +32,24 @@ export class Circuit {
     return this.#failures > 0;
   }
 
-  /** Milliseconds until the next probe; 0 when it may go, or when the circuit is closed. */
+  /** Milliseconds until the next probe; 0 when it is due or the circuit is closed. */
   get waitMs(): number {
     return this.isOpen ? Math.max(0, this.#retryAt - this.#now()) : 0;
   }
 
-  /** Whether no message may go before the next probe, whichever. */
+  /** Whether no message of any key may be sent before the next probe is due. */
   get isShut(): boolean {
     return this.waitMs > 0 && this.#refusedKeys.size !== 1;
   }
 
-  /** Of these messages, one of each key, those that may go now. */
+  /**
+   * Returns the messages that may be sent now.
+   * @param wave at most one message per key
+   */
   admit<M extends { readonly orderingKey: string }>(wave: readonly M[]): readonly M[] {
     if (!this.isOpen) return wave;
     const other = wave.find(({ orderingKey }) => !this.#triedKeys.has(orderingKey));
-    // One key alone was refused: that may be its own fault, and then another need not wait.
+    // Only one key was refused, so its message may be poison: another key need not wait.
     if (other && (this.waitMs === 0 || this.#refusedKeys.size === 1)) return [other];
     if (this.waitMs > 0) return [];
     this.#refusedKeys.clear();
@@ -55,33 +58,33 @@ export class Circuit {
   }
 
   /**
-   * Nothing of a wave went through.
-   * @param cause the kind of failure; messages differ from try to try
-   * @param keys of the messages that it was tried with
-   * @returns whether this is news: it was closed, or open for another cause
+   * Records that no message of a wave was accepted.
+   * @param cause the kind of failure; error texts differ from attempt to attempt
+   * @param keys keys of the attempted messages
+   * @returns whether the state changed: the circuit was closed, or open for another cause
    */
   open(cause: string, keys: readonly string[] = []): boolean {
-    const news = !this.isOpen || cause !== this.#cause;
+    const hasChanged = !this.isOpen || cause !== this.#cause;
     const { minMs, maxMs } = this.#backoff;
     const delay = Math.min(maxMs, minMs * 2 ** Math.min(this.#failures, 30));
     this.#failures++;
     this.#cause = cause;
     this.#retryAt = this.#now() + delay * (0.5 + Math.random() / 2);
-    // When daprd could not be asked, no key's own fault is likely any more.
+    // daprd itself failed, so a poison message is no longer the likely cause.
     if (cause !== 'refused') this.#refusedKeys.clear();
     for (const key of keys) {
       this.#triedKeys.add(key);
       if (cause === 'refused') this.#refusedKeys.add(key);
     }
-    return news;
+    return hasChanged;
   }
 
-  /** Something went through. @returns whether this is news */
+  /** Records that a message was accepted. @returns whether the circuit was open */
   close(): boolean {
-    const news = this.isOpen;
+    const wasOpen = this.isOpen;
     this.#failures = 0;
     this.#refusedKeys.clear();
     this.#triedKeys.clear();
-    return news;
+    return wasOpen;
   }
 }

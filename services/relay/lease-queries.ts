@@ -1,18 +1,22 @@
-// Session-level advisory locks of two numbers, ours to choose: presence is shared by all relays of the database, a partition has one holder.
+import { setSession } from '#process/session-settings';
+
+// First numbers of two-number, session-level advisory locks; the values are arbitrary. Every relay of the database shares the presence
+// lock; each partition lock has one holder.
 const PRESENCE = 7001;
 const PARTITION = 7002;
 
 /**
- * What makes the connection a lease.
- * - A relay that is frozen sends nothing: after 5 s without a statement PostgreSQL ends the connection, and with it the leases.
- *   Never less than the longest pause of a healthy process.
- * - A relay that is frozen while an answer is on its way to it takes nothing: `tcp_user_timeout`, since the connection is not idle then.
- * - A host that is gone answers nothing: keepalives.
- * - What is marked may be forgotten when PostgreSQL itself crashes: that costs repeats, as every crash does, and spares a wave the wait
- *   for the disk.
- * - The name tells this connection from another that a pooler may slip under us: see `OWNED`.
+ * Returns the statements that turn a new connection into a lease.
+ * - Frozen relay: after 5 s without a statement PostgreSQL ends the connection and frees its locks (`idle_session_timeout`). Not shorter:
+ *   the timeout must exceed the longest pause of a healthy process.
+ * - Relay frozen while it receives a result: the connection is not idle then, so `tcp_user_timeout` ends it.
+ * - Lost host: TCP keepalives.
+ * - `synchronous_commit = off`: a crash of PostgreSQL may lose marks, which only repeats messages, and a wave does not wait for the disk.
+ * - `relay.lease` identifies this connection if a pooler substitutes another one: see `owned`.
+ * @param name unique per lease
  */
 export const openLease = (name: string): string => `
+  ${setSession}
   set idle_session_timeout = '5s';
   set idle_in_transaction_session_timeout = '5s';
   set statement_timeout = '10s';
@@ -28,19 +32,21 @@ const locks = (condition: string): string => `
      and objsubid = 2 and granted and ${condition}`;
 
 /**
- * The partitions whose lease this very connection holds, read from PostgreSQL's own table of locks, never from our memory. Behind a
- * pooler that shares connections among clients the lock may be another relay's: then the name that the connection bears is another.
+ * Returns a query for the partitions that this connection holds, read from `pg_locks` and not from memory, which may be stale. Behind a
+ * pooler that shares connections among clients the locks may be another relay's: then `relay.lease` holds another name.
  */
 export const owned = (name: string): string =>
   locks(`classid = ${PARTITION} and pid = pg_backend_pid() and current_setting('relay.lease', true) = '${name}'`);
 
-/** All that a relay has to know to balance; a row of its own `name` and of `Leases`. */
+/** Returns a query for one row of `isOurs`, `isReadOnly` and `Leases`: all that balancing needs. */
 export const survey = (name: string): string => `
   select current_setting('relay.lease', true) = '${name}' as "isOurs",
+    current_setting('transaction_read_only')::boolean as "isReadOnly",
     (select count(*)::int from (${locks(`classid = ${PRESENCE}`)}) present) as relays,
     array(${owned(name)} order by 1) as mine,
     array(${locks(`classid = ${PARTITION} and pid <> pg_backend_pid()`)} order by 1) as others`;
 
-/** `$1`: partitions; those that another has meanwhile are left to it. */
+/** Acquires the partitions in `$1`; skips those that another relay has acquired meanwhile. */
 export const TAKE = `select pg_try_advisory_lock(${PARTITION}, p) from unnest($1::int[]) p`;
+/** Releases the partitions in `$1`. */
 export const GIVE = `select pg_advisory_unlock(${PARTITION}, p) from unnest($1::int[]) p`;

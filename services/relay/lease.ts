@@ -1,30 +1,30 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { WAKE_UP } from '#eventing/outbox';
-import type { Log } from '#service/log';
+import type { Log } from '#process/log';
 import { balance, type Leases } from './balance.ts';
 import { GIVE, openLease, owned, survey, TAKE } from './lease-queries.ts';
 
 export interface LeaseOptions {
   readonly databaseUrl: string;
-  /** Called when rows were announced, and when partitions were added. */
+  /** Called on a wake-up notification and when partitions were acquired. */
   readonly onWork: () => void;
   readonly log: Log;
 }
 
-/** Takes over within this, and says often enough that we are not frozen. */
+/** Bounds the time to take over free partitions, and keeps the connection from being ended as idle. */
 const REBALANCE_MS = 300;
 
-/** Partitions that a batch in work needs: they are not given away before it is done. */
+/** Partitions that a batch in progress needs: they are not released before it is disposed of. */
 export interface Hold extends Disposable {
   readonly partitions: readonly number[];
-  /** From now on only these, of those held. */
+  /** Reduces the hold to these partitions. */
   narrow(partitions: Iterable<number>): void;
 }
 
 /**
- * One connection and the partitions it has a lease on, shared out among all relays of the database. Whatever a relay reads or marks
- * goes over this very connection: one that was frozen finds it ended, and can do nothing with what it still knows.
+ * One database connection and the partitions that it holds; all relays of the database share the partitions. A relay reads and marks
+ * messages only on this connection: after a freeze PostgreSQL has ended it, so the relay cannot act on stale state.
  */
 export class Lease implements AsyncDisposable {
   readonly #client: Client;
@@ -33,12 +33,12 @@ export class Lease implements AsyncDisposable {
   readonly #lost = new AbortController();
   readonly #holds = new Set<Set<number>>();
   #partitions: readonly number[] = [];
-  #leaving = new Set<number>();
+  #releasing = new Set<number>();
   #relays = 0;
-  #seenAt = 0;
+  #confirmedAt = 0;
   #timer: NodeJS.Timeout | undefined;
-  /** Statements run one after the other. */
-  #turn: Promise<void> = Promise.resolve();
+  /** Ends with the last queued statement: statements run one after another. */
+  #queue: Promise<void> = Promise.resolve();
 
   private constructor(options: LeaseOptions) {
     this.#options = options;
@@ -46,13 +46,13 @@ export class Lease implements AsyncDisposable {
       connectionString: options.databaseUrl,
       application_name: 'relay',
       connectionTimeoutMillis: 5_000,
-      // More than the server's own limit, so that it is felt only when the server cannot be reached.
+      // Longer than `statement_timeout`, so that it fires only when the server is unreachable.
       query_timeout: 12_000,
       keepAlive: true,
     });
   }
 
-  /** Connects and takes what is free of its share. @throws when the database is not there */
+  /** Connects and acquires the free partitions of its share. @throws when the database is unreachable or read-only */
   static async open(options: LeaseOptions): Promise<Lease> {
     const lease = new Lease(options);
     try {
@@ -67,34 +67,34 @@ export class Lease implements AsyncDisposable {
 
   async #connect(): Promise<void> {
     this.#client.on('error', (error) => this.drop(error));
-    this.#client.on('end', () => this.drop(new Error('The connection has ended')));
+    this.#client.on('end', () => this.drop(new Error('The connection ended')));
     this.#client.on('notification', () => this.#options.onWork());
     await this.#client.connect();
     await this.#client.query(openLease(this.#name));
     await this.#client.query(`listen ${WAKE_UP}`);
   }
 
-  /** Aborted once the connection is gone: whatever began under it ends, and may be done by others already. */
+  /** Aborted once the connection has ended: work in progress must stop, because other relays may already do it. */
   get lost(): AbortSignal {
     return this.#lost.signal;
   }
 
-  /** Milliseconds since PostgreSQL last confirmed the partitions. */
+  /** Milliseconds since the partitions were last read back from PostgreSQL. */
   get ageMs(): number {
-    return performance.now() - this.#seenAt;
+    return performance.now() - this.#confirmedAt;
   }
 
-  /** A query, as SQL, that gives the partitions this connection has a lease on, for statements that must not trust our memory. */
+  /** SQL query for the partitions that this connection holds, for statements that must not rely on the process's memory. */
   get owned(): string {
     return owned(this.#name);
   }
 
-  /** Runs a statement on the lease's connection. A failure, whatever it is, ends the lease: what was done is not known then. */
+  /** Runs a statement on the lease's connection. Any error ends the lease, because the outcome of the statement is unknown. */
   async query<Row>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
-    const turn = this.#turn;
+    const previous = this.#queue;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#turn = promise;
-    await turn;
+    this.#queue = promise;
+    await previous;
     try {
       this.lost.throwIfAborted();
       const { rows } = await this.#client.query(text, values as unknown[]);
@@ -107,63 +107,66 @@ export class Lease implements AsyncDisposable {
     }
   }
 
-  /** Keeps what we have, but for what we are about to give away, until disposed of. */
+  /** Holds the current partitions, except those about to be released, until disposed of. */
   hold(): Hold {
-    const held = new Set(this.#partitions.filter((it) => !this.#leaving.has(it)));
+    const held = new Set(this.#partitions.filter((it) => !this.#releasing.has(it)));
     const partitions = [...held];
     this.#holds.add(held);
     return {
       partitions,
       narrow: (needed) => {
-        const kept = new Set(needed);
-        for (const partition of partitions) if (!kept.has(partition)) held.delete(partition);
+        const remaining = new Set(needed);
+        for (const partition of partitions) if (!remaining.has(partition)) held.delete(partition);
       },
       [Symbol.dispose]: () => void this.#holds.delete(held),
     };
   }
 
-  /** Ends the lease at once, for the reason given. */
+  /** Ends the lease immediately. @param reason becomes the reason of `lost` */
   drop(reason: unknown): void {
     if (this.lost.aborted) return;
     clearTimeout(this.#timer);
     this.#lost.abort(reason);
-    // Ends the socket too when a query is stuck; that it could not say goodbye is no news.
+    // Closes the socket even if a query is stuck; its error adds nothing to `reason`.
     void this.#client.end().catch(() => undefined);
   }
 
-  /** Gives the lease back, so that others can go on at once. */
+  /** Releases the lease, so that other relays can take over immediately. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.lost.aborted) return;
     clearTimeout(this.#timer);
-    await this.#turn;
+    await this.#queue;
     const ended = this.#client.end();
-    this.#lost.abort(new Error('The lease was given back'));
+    this.#lost.abort(new Error('The lease was released'));
     await ended;
   }
 
   async #rebalance(): Promise<void> {
     const leases = await this.#survey();
     const { give, take } = balance(leases);
-    this.#leaving = new Set(give);
-    const free = give.filter((partition) => ![...this.#holds].some((held) => held.has(partition)));
-    if (free.length > 0) await this.query(GIVE, [free]);
+    this.#releasing = new Set(give);
+    const unused = give.filter((partition) => ![...this.#holds].some((held) => held.has(partition)));
+    if (unused.length > 0) await this.query(GIVE, [unused]);
     if (take.length > 0) await this.query(TAKE, [take]);
-    if (free.length + take.length > 0) await this.#survey();
+    if (unused.length + take.length > 0) await this.#survey();
     if (take.length > 0) this.#options.onWork();
     if (this.lost.aborted) return;
     this.#timer = setTimeout(() => void this.#rebalance().catch((error) => this.drop(error)), REBALANCE_MS);
   }
 
   async #survey(): Promise<Leases> {
-    const [row] = await this.query<Leases & { isOurs: boolean }>(survey(this.#name));
-    if (!row?.isOurs) throw new Error('A pooler shares this connection among clients: leases need one of their own');
+    const [row] = await this.query<Leases & { isOurs: boolean; isReadOnly: boolean }>(survey(this.#name));
+    if (!row?.isOurs)
+      throw new Error('A pooler shares this connection among clients: connect directly or in session mode');
+    // A former primary, or a full disk: nothing can be marked as sent. A new connection may reach a writable server.
+    if (row.isReadOnly) throw Object.assign(new Error('The connection is read-only'), { code: '25006' });
     const { mine, relays } = row;
     if (mine.length !== this.#partitions.length || relays !== this.#relays) {
-      this.#options.log.info({ partitions: mine.length, relays }, 'leases');
+      this.#options.log.info({ partitions: mine.length, relays }, 'leases rebalanced');
     }
     this.#partitions = mine;
     this.#relays = relays;
-    this.#seenAt = performance.now();
+    this.#confirmedAt = performance.now();
     return row;
   }
 }

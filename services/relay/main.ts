@@ -1,12 +1,13 @@
 import { DaprPublisher } from '#eventing/dapr-publisher';
-import { Sidecar } from '#eventing/sidecar';
-import { readConfig } from '#service/config';
-import { createProbes, daprCheck, Health } from '#service/health';
-import { listen, run } from '#service/run';
+import { SidecarWatchdog } from '#eventing/sidecar-watchdog';
+import { listen } from '#http/listen';
+import { readConfig } from '#process/config';
+import { createProbes, daprCheck, Health } from '#process/health';
+import { run } from '#process/run';
 import { Relay } from './relay.ts';
 import { settings } from './settings.ts';
 
-await run('relay', async ({ stack, onShutdown, drainWithin, log }) => {
+await run('relay', async ({ stack, onShutdown, closeWithin, log }) => {
   const config = readConfig(settings);
   const publisher = stack.use(
     new DaprPublisher({
@@ -15,11 +16,11 @@ await run('relay', async ({ stack, onShutdown, drainWithin, log }) => {
       componentOf: (topic) => `${config.APP_ID}-${topic}`,
     }),
   );
-  const sidecar = new Sidecar({
+  const sidecar = new SidecarWatchdog({
     port: config.DAPR_HTTP_PORT,
     apiToken: config.DAPR_API_TOKEN,
     brokers: config.BROKER_ADDRESS,
-    silenceMs: config.SILENCE_SECONDS * 1000,
+    stallMs: config.SUBSCRIPTION_STALL_SECONDS * 1000,
     log,
   });
   const dapr = daprCheck({ port: config.DAPR_HTTP_PORT });
@@ -32,8 +33,8 @@ await run('relay', async ({ stack, onShutdown, drainWithin, log }) => {
     log,
   });
   const health = new Health({ lease: () => relay.check(), dapr });
-  onShutdown(() => health.leave());
-  drainWithin(config.DRAIN_SECONDS);
+  onShutdown(() => health.markUnready());
+  closeWithin(config.SHUTDOWN_TIMEOUT_SECONDS);
   stack.use(await listen(createProbes(health), { port: config.PORT, host: config.HOST }));
   stack.use(relay.start());
   log.info({ port: config.PORT }, 'listening');

@@ -1,13 +1,13 @@
 import type { Lease } from './lease.ts';
 import type { Message } from './waves.ts';
 
-/** Messages read at once. A batch costs memory (16 MiB at most, and one message more) and time until leases can be balanced. */
+/** Messages per batch. A batch costs memory (at most 16 MiB plus one message), and its partitions stay with this relay until it is done. */
 const BATCH = 500;
 const BATCH_BYTES = 16 * 1024 * 1024;
-/** Of one partition: fewer read rows that are not taken, and room for all partitions in a batch. */
+/** Limit per partition: avoids reading rows that are not claimed, and every partition has room in a batch. */
 const BATCH_OF_PARTITION = 100;
 
-// Hops from topic to topic along the index, however many rows there are.
+// A loose index scan: one index lookup per topic, however many rows there are.
 const TOPICS = `
 with recursive hop as (
   select min(topic) as topic from eventing.outbox
@@ -16,13 +16,13 @@ with recursive hop as (
 )
 select topic from hop where topic is not null`;
 
-/** The topics that have messages in the outbox, whatever their state. */
+/** Returns the topics that have messages in the outbox, in any state. */
 export async function topicsWaiting(lease: Lease): Promise<string[]> {
   return (await lease.query<{ topic: string }>(TOPICS)).map(({ topic }) => topic);
 }
 
-// The oldest of every partition; never one whose key has an earlier one that waits for its next try or is parked. The envelopes are
-// fetched only for those taken, and stay text: parsing them would cost time and change large numbers.
+// Selects the oldest messages of each partition, except those whose key has an earlier message that is parked or waits for its next
+// attempt. Envelopes are fetched only for selected messages, as text: parsing would cost time and change large numbers.
 const claim = (lease: Lease) => `
 with owned as materialized (${lease.owned}), due as (
   select candidate.position, candidate.bytes
@@ -44,9 +44,10 @@ select o.id, o.ordering_key as "orderingKey", o.partition::int, o.envelope::text
 from sized join eventing.outbox o using (position) where sized.before < ${BATCH_BYTES} order by o.position`;
 
 /**
- * Messages of one topic that may be relayed, in the order of their keys.
- * @param partitions only of these, and of these only what the lease covers
- * @param except messages that are relayed already and could not be marked yet
+ * Returns messages of one topic that may be published now; each key's messages are in order.
+ * @param partitions only messages of these partitions, as far as the lease still covers them
+ * @param except messages that are already sent but not marked yet
+ * @returns the batch, and whether the outbox may hold more
  */
 export async function claimBatch(
   lease: Lease,
@@ -56,8 +57,8 @@ export async function claimBatch(
   return { batch, hasMore: batch.length >= BATCH_OF_PARTITION };
 }
 
-// Rows are locked in the order of their ids, as the recorder does. It never waits: a row that somebody has locked is one that the recorder
-// is about to delete because it came back, and nobody else's messages shall wait until it has.
+// Locks rows in the order of their ids, as the recorder does, and skips locked ones: the recorder is about to delete those, because their
+// message is confirmed. Waiting for it would hold up all other messages.
 const mark = (lease: Lease) => `
 with owned as materialized (${lease.owned}), locked as materialized (
   select id from eventing.outbox where id = any ($1::uuid[]) order by id for update skip locked
@@ -72,8 +73,8 @@ select array(select partition from owned) as partitions,
   array(select o.id from eventing.outbox o where o.id = any ($1::uuid[]) and o.id not in (select id from locked)) as locked`;
 
 /**
- * Marks messages as relayed.
- * @returns those that could not be marked because they are locked, and the partitions whose lease we still have
+ * Marks messages as sent: moves them from the outbox to `eventing.relayed`, where they wait for confirmation.
+ * @returns the messages that were locked and therefore not marked, and the partitions whose lease this relay still holds
  */
 export async function markRelayed(
   lease: Lease,
@@ -88,20 +89,20 @@ export async function markRelayed(
 export interface Failure {
   readonly id: string;
   readonly error: string;
-  /** Whether it spends an attempt. */
+  /** Whether the failure spends an attempt. */
   readonly counts: boolean;
 }
 
 /**
- * Attempts until a message is parked, and the seconds before the first try again, four times as long at each: 1 s, 4 s, 16 s, 64 s,
- * 256 s. So long because part of a broker may be down for minutes, as when the leader of one of Kafka's partitions is.
+ * Attempts before a message is parked, and seconds before the first retry. Each delay is four times the one before: 1 s, 4 s, 16 s, 64 s,
+ * 256 s. That long because part of a broker may be down for minutes, for example the leader of one Kafka partition.
  */
-export interface Patience {
+export interface RetryPolicy {
   readonly attempts: number;
   readonly firstRetrySeconds: number;
 }
 
-export const PATIENCE: Patience = { attempts: 5, firstRetrySeconds: 1 };
+export const RETRY_POLICY: RetryPolicy = { attempts: 5, firstRetrySeconds: 1 };
 
 const FAIL = `
 with failure as (
@@ -117,7 +118,7 @@ update eventing.outbox o set attempts = locked.attempts, last_error = locked.err
 from locked where o.id = locked.id
 returning o.id, o.event_id as "eventId", o.attempts, o.last_error as error, o.parked_at is not null as parked`;
 
-export interface Held {
+export interface BackedOff {
   readonly id: string;
   readonly eventId: string;
   readonly attempts: number;
@@ -125,12 +126,15 @@ export interface Held {
   readonly parked: boolean;
 }
 
-/** Holds messages back, and with each of them its key: until their next attempt, or for good when they have spent their attempts. */
-export async function holdBack(lease: Lease, failures: readonly Failure[], patience = PATIENCE): Promise<Held[]> {
+/**
+ * Holds back messages, each together with its key, until their next attempt; parks those that have spent their attempts.
+ * @returns the state of each message; messages that are locked, because they are being confirmed, are skipped
+ */
+export async function backOff(lease: Lease, failures: readonly Failure[], policy = RETRY_POLICY): Promise<BackedOff[]> {
   const columns = [
     failures.map(({ id }) => id),
     failures.map(({ error }) => error.replaceAll('\0', '').slice(0, 1000)),
     failures.map(({ counts }) => counts),
   ];
-  return await lease.query<Held>(FAIL, [...columns, patience.attempts, patience.firstRetrySeconds]);
+  return await lease.query<BackedOff>(FAIL, [...columns, policy.attempts, policy.firstRetrySeconds]);
 }

@@ -9,10 +9,13 @@ with recursive hop as (
 )
 select topic, exists (
   select from eventing.published back where back.topic = hop.topic and back.published_at > now() - make_interval(secs => $1)
-) as "comesBack" from hop where topic is not null`;
+) as "isConfirming" from hop where topic is not null`;
 
-/** The topics that have messages which were relayed and have not come back, and whether anything has come back in the last `seconds`. */
-export async function topicsOut(lease: Lease, seconds: number): Promise<{ topic: string; comesBack: boolean }[]> {
+/** Returns the topics with unconfirmed messages, and whether any message of each was confirmed within the last `seconds`. */
+export async function unconfirmedTopics(
+  lease: Lease,
+  seconds: number,
+): Promise<{ topic: string; isConfirming: boolean }[]> {
   return await lease.query(TOPICS, [seconds]);
 }
 
@@ -25,15 +28,15 @@ cross join lateral (
   order by r.resend_at limit $3) missing
 order by missing.resend_at limit $4`;
 
-/** Messages that should have come back, those that are due longest first: `ofPartition` of each at most, `limit` together. */
-export async function claimMissing(
+/** Returns unconfirmed messages that are due, longest overdue first: at most `ofPartition` of each partition and `limit` in total. */
+export async function claimUnconfirmed(
   lease: Lease,
   wanted: { topic: string; partitions: readonly number[]; ofPartition: number; limit: number },
 ): Promise<Message[]> {
   return await lease.query(due(lease), [wanted.topic, wanted.partitions, wanted.ofPartition, wanted.limit]);
 }
 
-// A message that came back meanwhile is gone from here, which is fine.
+// A message that was confirmed meanwhile has no row here any more: nothing to postpone.
 const POSTPONE = `
 with tried as (
   select r.id, r.sends + sent.accepted::int as sends
@@ -43,7 +46,7 @@ update eventing.relayed r set sends = tried.sends,
   resend_at = clock_timestamp() + make_interval(secs => least($3 * 2 ^ least(tried.sends - 1, 20), 3600))
 from tried where r.id = tried.id`;
 
-/** Counts what was sent again, and says when each is due next: `seconds` doubled with each sending, an hour at most. */
+/** Counts accepted repeats and sets when each message is due next: after `seconds`, doubled with each accepted send, at most an hour. */
 export async function postpone(
   lease: Lease,
   messages: readonly Message[],

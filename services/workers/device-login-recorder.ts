@@ -1,9 +1,9 @@
 import { sourceOf, topicOf } from '#eventing/cloud-event';
 import { events, recordDeviceLogin, system } from '#member';
-import { readLogIn } from './log-in-fact.ts';
+import { readLogin } from './login-event.ts';
 import type { Worker } from './worker.ts';
 
-/** Writes each log-in into the log that members see. */
+/** Records each log-in in the login records that members can list. */
 export const deviceLoginRecorder: Worker = ({ keyring }) => ({
   [topicOf(system, 'internal')]: {
     source: sourceOf(system),
@@ -13,7 +13,7 @@ export const deviceLoginRecorder: Worker = ({ keyring }) => ({
         order: 'convergent',
         types: [events.loggedIn.type],
         async handle(em, event) {
-          const login = await readLogIn(keyring, em, event);
+          const login = await readLogin(keyring, em, event);
           if (!login) return;
           const { eventId, aggregateId: memberId, time } = event;
           await recordDeviceLogin(em, { ...login, eventId, memberId, at: new Date(time) });

@@ -2,7 +2,7 @@ import { sourceOf, topicOf } from '#eventing/cloud-event';
 import { externalBroadcaster as consumer, system } from '#member';
 import type { Worker } from './worker.ts';
 
-/** Says to other systems, in the closed form, what the member system has said to itself. */
+/** Enqueues an external event for each internal event of the member system. */
 export const externalBroadcaster: Worker = () => ({
   [topicOf(system, 'internal')]: { source: sourceOf(system), consumers: [consumer] },
 });

@@ -1,12 +1,12 @@
 import type { MikroORM } from '@mikro-orm/postgresql';
-import type { Subscriber } from '#eventing/dapr-subscriptions';
 import type { Keyring } from '#eventing/keyring';
+import type { Subscriber } from '#eventing/receiver';
 
-/** What a worker may use. */
+/** The resources that a worker receives. */
 export interface Resources {
   readonly orm: MikroORM;
   readonly keyring: Keyring;
 }
 
-/** Who hears which topic. One worker is one app-id, and so one consumer group, and fails alone. */
+/** Returns a worker's subscribers, by topic. Each worker has its own app-id and so its own consumer group: it fails independently. */
 export type Worker = (resources: Resources) => Readonly<Record<string, Subscriber>>;

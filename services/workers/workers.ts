@@ -1,4 +1,4 @@
-import { ConfigError } from '#service/config';
+import { ConfigError } from '#process/config';
 import { deviceLoginRecorder } from './device-login-recorder.ts';
 import { externalBroadcaster } from './external-broadcaster.ts';
 import { otherDeviceLogout } from './other-device-logout.ts';
@@ -6,7 +6,7 @@ import { otherMemberLogout } from './other-member-logout.ts';
 import { publishRecorder } from './publish-recorder.ts';
 import type { Worker } from './worker.ts';
 
-/** All workers, by name, which is the app-id too. */
+/** All workers, by name; the name is also the app-id. */
 export const workers: Readonly<Record<string, Worker>> = {
   'publish-recorder': publishRecorder,
   'device-login-recorder': deviceLoginRecorder,
@@ -15,9 +15,12 @@ export const workers: Readonly<Record<string, Worker>> = {
   'external-broadcaster': externalBroadcaster,
 };
 
-/** @throws ConfigError that lists the names, when this is none of them */
+/**
+ * Returns the worker with this name.
+ * @throws ConfigError that lists the valid names, when the name is missing or unknown
+ */
 export function findWorker(name: string | undefined): { name: string; worker: Worker } {
   if (name !== undefined && Object.hasOwn(workers, name)) return { name, worker: workers[name]! };
-  const given = name === undefined ? 'No worker is named' : `There is no worker ${JSON.stringify(name)}`;
-  throw new ConfigError(`${given}. Name one of: ${Object.keys(workers).join(', ')}`);
+  const problem = name === undefined ? 'Worker name missing' : `Unknown worker ${JSON.stringify(name)}`;
+  throw new ConfigError(`${problem}. Pass one of: ${Object.keys(workers).join(', ')}`);
 }

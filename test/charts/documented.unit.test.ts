@@ -1,28 +1,33 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, parseAllDocuments } from 'yaml';
-import { common, type Setting } from '#service/config';
+import { common, type Setting } from '#process/config';
 import { chartReadme, charts, valuesSchema } from '../../docs/charts.ts';
-import { settings as canary } from '../../services/canary/settings.ts';
-import { housekeepingSettings as housekeeping, settings as relay } from '../../services/relay/settings.ts';
-import { settings as streams } from '../../services/streams/settings.ts';
+import { settings as canary } from '../../ops/canary/settings.ts';
+import { settings as housekeeping } from '../../ops/housekeeping/settings.ts';
+import { settings as streams } from '../../ops/jetstream/settings.ts';
+import { settings as relay } from '../../services/relay/settings.ts';
 
 const root = join(import.meta.dirname, '../..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
-const { version, dependencies } = JSON.parse(read('package.json'));
+const { version, license, dependencies } = JSON.parse(read('package.json'));
 
 describe.each(charts)('the chart %s', (chart) => {
-  test('has a README and a schema made from today’s values', () => {
+  test('has a README and a schema generated from its current values', () => {
     expect(read(`charts/${chart}/README.md`)).toBe(chartReadme(chart));
     expect(read(`charts/${chart}/values.schema.json`)).toBe(valuesSchema(chart));
   });
 
-  test('has the version of everything else', () => {
-    expect(parse(read(`charts/${chart}/Chart.yaml`))).toMatchObject({ version, appVersion: version });
+  test('has the project’s version and licence, and its own name in an annotation', () => {
+    expect(parse(read(`charts/${chart}/Chart.yaml`))).toMatchObject({
+      version,
+      appVersion: version,
+      annotations: { 'artifacthub.io/license': license, 'member-system/chart': chart },
+    });
   });
 });
 
-test('the image is made with the Node that runs here', () => {
+test('the image has the Node version of package.json', () => {
   expect(read('Dockerfile')).toContain(`node:${dependencies.node}-bookworm-slim`);
 });
 
@@ -33,22 +38,22 @@ test.each(['database', 'identity-provider'])('the development cluster’s %s run
   expect(new Set(images)).toEqual(new Set([`member-system:${version}`]));
 });
 
-/** The values that a program is given as they are, and the setting that takes them. */
-const given: Record<string, Setting<number>> = {
-  'broker.silenceSeconds': common.SILENCE_SECONDS,
-  'broker.repairSeconds': common.REPAIR_AFTER_SECONDS,
+/** Values that programs get unchanged, each with the setting that reads it. */
+const passedOn: Record<string, Setting<number>> = {
+  'broker.subscriptionStallSeconds': common.SUBSCRIPTION_STALL_SECONDS,
+  'broker.reconcileAfterSeconds': common.RECONCILE_AFTER_SECONDS,
   'broker.jetstream.streams.replicas': streams.STREAM_REPLICAS,
   'broker.jetstream.streams.maxMiB': streams.STREAM_MAX_MIB,
   'broker.jetstream.streams.maxAgeHours': streams.STREAM_MAX_AGE_HOURS,
-  'shutdown.endpointsSeconds': common.PART_SECONDS,
-  'shutdown.lingerSeconds': common.LINGER_SECONDS,
-  'shutdown.drainSeconds': common.DRAIN_SECONDS,
+  'shutdown.delaySeconds': common.SHUTDOWN_DELAY_SECONDS,
+  'shutdown.sidecarDrainSeconds': common.SIDECAR_DRAIN_SECONDS,
+  'shutdown.timeoutSeconds': common.SHUTDOWN_TIMEOUT_SECONDS,
   'relay.resendAfterSeconds': relay.RESEND_AFTER_SECONDS,
   'housekeeping.keepPublishedDays': housekeeping.KEEP_PUBLISHED_DAYS,
   'canary.timeoutSeconds': canary.TIMEOUT_SECONDS,
 };
 
-test.each(Object.entries(given))('what the charts let through as %s, the program takes', (path, { schema }) => {
+test.each(Object.entries(passedOn))('the program accepts the charts’ limits of %s', (path, { schema }) => {
   const found = charts.flatMap((chart) =>
     numbersOf(JSON.parse(valuesSchema(chart))).flatMap(([name, schema]) => (name === path ? schema : [])),
   );
@@ -59,13 +64,13 @@ test.each(Object.entries(given))('what the charts let through as %s, the program
   }
 });
 
-test('a number has no more digits than a template writes: 1000000 would come out as 1e+06', () => {
+test('numbers stay below 1000000, which a template would print as 1e+06', () => {
   for (const chart of charts)
     for (const [path, { maximum }] of numbersOf(JSON.parse(valuesSchema(chart))))
       expect([path, maximum! < 1_000_000]).toEqual([path, true]);
 });
 
-test('a number may be nought where that means something, and nowhere else', () => {
+test('only numbers for which zero has a meaning may be zero', () => {
   const zeros = charts.flatMap((chart) =>
     numbersOf(JSON.parse(valuesSchema(chart))).filter(([, { minimum }]) => !minimum),
   );

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from '../support/stack.ts';
 
-/** What KEDA asks the database, from the template that the charts make it of. */
-export function kedaQuery(waits: 'outbox' | 'relayed', given: { system: string; limit: number }): string {
+/** Returns KEDA's SQL query, rendered from the charts' template. */
+export function kedaQuery(table: 'outbox' | 'relayed', given: { system: string; limit: number }): string {
   const templates = readFileSync(join(root, 'charts/common/templates/_keda.tpl'), 'utf8');
-  const [, query] = new RegExp(`define "common.keda.${waits}" -}}\\n(.*?)\\n{{- end`, 's').exec(templates)!;
+  const [, query] = new RegExp(`define "common.keda.${table}" -}}\\n(.*?)\\n{{- end`, 's').exec(templates)!;
   return query!
     .replaceAll('{{ .system }}', given.system)
     .replaceAll('{{ .limit }}', `${given.limit}`)

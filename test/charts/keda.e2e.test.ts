@@ -15,7 +15,7 @@ const triggers = async (chart: string, values: string) =>
     ]),
   );
 
-test('an API has pods by what waits in its own outbox, counted no further than to all pods', async () => {
+test('an API scales by the messages in its own outbox, counted up to its maximum of pods', async () => {
   for (const chart of ['member', 'family-account']) {
     const given = await triggers(chart, 'api: { keda: { enabled: true, maxReplicas: 6, waitingMessages: 40 } }');
     const query = kedaQuery('outbox', { system: chart, limit: 240 });
@@ -23,7 +23,7 @@ test('an API has pods by what waits in its own outbox, counted no further than t
   }
 });
 
-test('a worker has pods by what waits for it at the broker, and the recorder by what has not come back', async () => {
+test('a worker scales by its consumer’s pending messages, the recorder by unconfirmed ones', async () => {
   const values = `
 defaults: { keda: { enabled: true, waitingMessages: 40 } }
 broker: { jetstream: { monitoring: { endpoint: "nats.nats.svc.cluster.local:8222", tls: true, account: MEMBER } } }`;
@@ -45,7 +45,7 @@ broker: { jetstream: { monitoring: { endpoint: "nats.nats.svc.cluster.local:8222
     ]);
 });
 
-test('the durables that KEDA asks for are those of the Components', async () => {
+test('KEDA’s consumers are the durables of the Components', async () => {
   const [component] = ofKind(await render(helm, 'workers'), 'Component');
   expect(component!.spec.metadata).toContainEqual({ name: 'durableName', value: '{appID}-member-internal' });
 });

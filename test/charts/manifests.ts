@@ -3,7 +3,7 @@ import type { Manifest } from '../support/helm.ts';
 export const ofKind = (manifests: readonly Manifest[], kind: string): Manifest[] =>
   manifests.filter((it) => it.kind === kind);
 
-/** All pods that come of manifests, now or later. */
+/** Returns all pods and pod templates of manifests. */
 // biome-ignore lint/suspicious/noExplicitAny: Kubernetes' own resources
 export const podsOf = (manifests: readonly Manifest[]): any[] => [
   ...ofKind(manifests, 'Pod'),

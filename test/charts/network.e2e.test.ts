@@ -7,7 +7,7 @@ beforeAll(async () => {
   [helm] = (await helmPrograms()) as [string];
 });
 
-/** Whether a NetworkPolicy is for pods with these labels. */
+/** Returns a predicate: whether a NetworkPolicy selects pods with these labels. */
 const selects =
   (labels: Readonly<Record<string, string>>) =>
   ({ spec }: Manifest): boolean => {
@@ -33,7 +33,7 @@ const place = ({ namespaceSelector, podSelector, ipBlock }: Peer): string =>
   namespaceSelector?.matchLabels['kubernetes.io/metadata.name'] ??
   podSelector?.matchLabels['app.kubernetes.io/name'] ??
   ipBlock!.cidr;
-/** What rules open, as `port` or `port place`; name resolution is open to all. */
+/** Returns what rules open, as `port` or `port place`, without DNS, which is open to all. */
 const opened = (rules: readonly Rule[] = []): string[] =>
   rules.flatMap(({ ports = [{ port: 0 }], from, to }) => {
     const places = (from ?? to)?.map(place) ?? [''];
@@ -48,7 +48,7 @@ const policies = async (chart: string, values = '') =>
 const named = (manifests: readonly Manifest[], name: string) =>
   manifests.find(({ metadata }) => metadata.name === name)!;
 
-test('there is one for each pod, whatever runs in it, and only one; and none unless it is wanted', async () => {
+test('exactly one policy selects each pod when enabled, and none exists otherwise', async () => {
   for (const chart of charts) {
     expect(ofKind(await render(helm, chart), 'NetworkPolicy')).toEqual([]);
     const manifests = await render(helm, chart, 'networkPolicy: { enabled: true }');
@@ -63,7 +63,7 @@ test('there is one for each pod, whatever runs in it, and only one; and none unl
   }
 });
 
-test('an app reaches database, broker, tracing and whom it asks, at the ports that their addresses have', async () => {
+test('an app may reach database, broker, tracing and dependencies, at their addresses’ ports', async () => {
   const elsewhere = `
 broker: { kind: rabbitmq, address: "rabbit-0:5671,rabbit-1:5673" }
 dapr: { tracing: { samplingRate: "1", otel: { endpointAddress: "otel:4317" }, zipkin: { endpointAddress: "http://zipkin:9411/api/v2/spans" } } }`;
@@ -80,7 +80,7 @@ dapr: { tracing: { samplingRate: "1", otel: { endpointAddress: "otel:4317" }, zi
   expect(await egress('family-account', '\nmemberAppId: member.members')).toEqual([...all, '50002 members'].sort());
 });
 
-test('sidecars come in from the namespaces of those who may ask, and from nowhere else', async () => {
+test('sidecar ingress is open to the namespaces of the readers only', async () => {
   const invocation = async (chart: string, values = '') =>
     opened(named(await policies(chart, values), chart).spec.ingress).filter((it) => it.startsWith('50002'));
   const readers = 'readers: [{ appId: family-account, namespace: families }, { appId: other }]';
@@ -89,7 +89,7 @@ test('sidecars come in from the namespaces of those who may ask, and from nowher
   expect(await invocation('family-account')).toEqual([]);
 });
 
-test('a Job reaches what it works on, and the API server is for the doctor only', async () => {
+test('a Job may reach what it needs only, and the doctor alone the API server', async () => {
   for (const chart of ['member', 'family-account']) {
     const egress = Object.fromEntries(
       (await policies(chart)).map(({ metadata, spec }) => [metadata.name, opened(spec.egress)]),
@@ -98,31 +98,32 @@ test('a Job reaches what it works on, and the API server is for the doctor only'
       [`${chart}-hooks`]: ['6432', '4222'],
       [`${chart}-housekeeping`]: ['6432'],
       [`${chart}-restore`]: ['6432', '4222'],
-      [`${chart}-canary`]: [`8080 ${chart}`],
-      [`${chart}-doctor`]: [`8080 ${chart}`, '443', '6443'],
+      [`${chart}-canary`]: [`8083 ${chart}`],
+      [`${chart}-doctor`]: [`8083 ${chart}`, '443', '6443'],
     });
     for (const { metadata, spec } of await policies(chart))
       if (metadata.name !== chart) expect(opened(spec.ingress)).toEqual([]);
   }
 });
 
-test('what runs before an install has its policy by then, which goes with it', async () => {
+test('a hook’s Job has a policy that is created before it and deleted with it', async () => {
   for (const chart of charts) {
     const manifests = await render(helm, chart, 'networkPolicy: { enabled: true }');
     const jobs = ofKind(manifests, 'Job');
     expect(jobs.length).toBe({ member: 2, workers: 1, 'family-account': 3 }[chart]);
     for (const { metadata, spec } of jobs) {
       const [policy] = ofKind(manifests, 'NetworkPolicy').filter(selects(spec.template.metadata.labels));
-      const [of, before] = [metadata.annotations!, policy!.metadata.annotations!];
-      expect(before['helm.sh/hook']!.split(',')).toEqual(expect.arrayContaining(of['helm.sh/hook']!.split(',')));
-      expect(Number(before['helm.sh/hook-weight'])).toBeLessThan(Number(of['helm.sh/hook-weight'] ?? 0));
-      // A hook is none of the release's resources: without this an uninstall would leave it.
-      expect(before['helm.sh/hook-delete-policy']).toContain('hook-succeeded');
+      const [hook, policyAnnotations] = [metadata.annotations!, policy!.metadata.annotations!];
+      const moments = hook['helm.sh/hook']!.split(',');
+      expect(policyAnnotations['helm.sh/hook']!.split(',')).toEqual(expect.arrayContaining(moments));
+      expect(Number(policyAnnotations['helm.sh/hook-weight'])).toBeLessThan(Number(hook['helm.sh/hook-weight'] ?? 0));
+      // A hook does not belong to the release: without this, an uninstall would leave it.
+      expect(policyAnnotations['helm.sh/hook-delete-policy']).toContain('hook-succeeded');
     }
   }
 });
 
-test('nothing is opened as a whole: each rule names ports or places, and each port its number', async () => {
+test('each rule names ports or peers, and each port is a number', async () => {
   const addresses = 'broker: { address: "nats-0:4222,[fd00::1]:4223" }';
   for (const chart of charts)
     for (const { spec } of await policies(chart, addresses))
@@ -132,13 +133,13 @@ test('nothing is opened as a whole: each rule names ports or places, and each po
       }
 });
 
-test('the API server is where it is said to be', async () => {
+test('apiServerTo sets where the API server is', async () => {
   const values = 'networkPolicy: { enabled: true, apiServerTo: [{ ipBlock: { cidr: 10.96.0.1/32 } }] }';
   const doctor = named(ofKind(await render(helm, 'member', values), 'NetworkPolicy'), 'member-doctor');
-  expect(opened(doctor.spec.egress)).toEqual(['8080 member', '443 10.96.0.1/32', '6443 10.96.0.1/32']);
+  expect(opened(doctor.spec.egress)).toEqual(['8083 member', '443 10.96.0.1/32', '6443 10.96.0.1/32']);
 });
 
-test('where is narrowed by egressTo, for all that is outside', async () => {
+test('egressTo narrows all destinations outside the release', async () => {
   const values = 'networkPolicy: { enabled: true, egressTo: [{ ipBlock: { cidr: 10.0.0.0/8 } }] }';
   for (const { metadata, spec } of ofKind(await render(helm, 'member', values), 'NetworkPolicy')) {
     const ports = opened(spec.egress).filter((it) => /^(5432|4222)/.test(it));

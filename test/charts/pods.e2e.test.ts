@@ -9,13 +9,13 @@ beforeAll(async () => {
 
 const renderAll = async (values = '') => (await Promise.all(charts.map((chart) => render(helm, chart, values)))).flat();
 
-test('every pod may do as little as can be, and every container says what it needs', async () => {
+test('every pod has minimal privileges, and every container requests and limits resources', async () => {
   const manifests = await renderAll();
   const templates = podsOf(manifests);
   expect(templates.length).toBeGreaterThan(12);
   for (const { spec } of templates) {
     expect(spec).toMatchObject({
-      // The doctor asks the API server, and nobody else does.
+      // Only the doctor calls the API server.
       automountServiceAccountToken: /-doctor$/.test(spec.serviceAccountName),
       securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
     });
@@ -33,22 +33,26 @@ test('every pod may do as little as can be, and every container says what it nee
   }
 });
 
-test('what a pod may take to end is what its processes are given', async () => {
+test('the processes of every pod get its shutdown values', async () => {
   const given = async (chart: string, values: string) =>
     ofKind(await render(helm, chart, values), 'Deployment').map(({ spec }) =>
       spec.template.spec.containers.map(({ env }: { env: { name: string; value?: string }[] }) =>
         Object.fromEntries(env.map(({ name, value }) => [name, value])),
       ),
     );
-  const longer = 'shutdown: { endpointsSeconds: 8, lingerSeconds: 9, drainSeconds: 33, gracePeriodSeconds: 60 }';
+  const longer = 'shutdown: { delaySeconds: 8, sidecarDrainSeconds: 9, timeoutSeconds: 33, gracePeriodSeconds: 60 }';
   for (const chart of charts)
     for (const [app, relay] of await given(chart, longer)) {
-      expect(app).toMatchObject({ PART_SECONDS: '8', LINGER_SECONDS: '9', DRAIN_SECONDS: '33' });
-      if (chart !== 'workers') expect(relay).toMatchObject({ DRAIN_SECONDS: '33' });
+      expect(app).toMatchObject({
+        SHUTDOWN_DELAY_SECONDS: '8',
+        SIDECAR_DRAIN_SECONDS: '9',
+        SHUTDOWN_TIMEOUT_SECONDS: '33',
+      });
+      if (chart !== 'workers') expect(relay).toMatchObject({ SHUTDOWN_TIMEOUT_SECONDS: '33' });
     }
 });
 
-test('volumes of one’s own are in every pod and every container', async () => {
+test('extra volumes are in every pod and mounted in every container', async () => {
   for (const chart of charts) {
     const volumes = [{ name: 'ca', secret: { secretName: 'postgres-ca' } }];
     const volumeMounts = [{ name: 'ca', mountPath: '/etc/postgres-ca', readOnly: true }];
@@ -64,7 +68,7 @@ test('volumes of one’s own are in every pod and every container', async () => 
   }
 });
 
-test('what runs now and then is where it is told to be, with what it is told', async () => {
+test('values of jobs set environment, annotations and scheduling of Jobs and CronJobs only', async () => {
   const jobs = {
     extraEnv: [{ name: 'NODE_EXTRA_CA_CERTS', value: '/etc/ca/ca.crt' }],
     podAnnotations: { 'example.com/note': 'here' },
@@ -95,39 +99,39 @@ test('what runs now and then is where it is told to be, with what it is told', a
   }
 });
 
-test('commands that cannot reach JetStream as sidecars do are not there', async () => {
+test('commands for JetStream are left out where they could not connect as sidecars do', async () => {
   for (const chart of charts) {
     const names = async (values: string) =>
       [
         ...ofKind(await render(helm, chart, values), 'CronJob'),
         ...ofKind(await render(helm, chart, values), 'Job'),
       ].map(({ metadata }) => metadata.name);
-    const past = {
+    const commands = {
       member: ['member-restore'],
       workers: ['workers-consumers'],
       'family-account': ['family-account-restore', 'family-account-consumers'],
     }[chart];
     const streams = chart === 'workers' ? '' : 'jetstream: { streams: { create: false } },';
-    expect(await names(`broker: { ${streams} }`)).toEqual(expect.arrayContaining(past));
-    for (const beyond of [
+    expect(await names(`broker: { ${streams} }`)).toEqual(expect.arrayContaining(commands));
+    for (const unsupported of [
       `broker: { ${streams} extraMetadata: { domain: hub } }`,
       `broker: { ${streams} kind: kafka }`,
     ])
-      for (const name of [...past, `${chart}-streams`]) expect(await names(beyond)).not.toContain(name);
+      for (const name of [...commands, `${chart}-streams`]) expect(await names(unsupported)).not.toContain(name);
   }
 });
 
-test('consumers that are there are given what sidecars will ask for, whichever way a release changes', async () => {
+test('the consumers Job sets what sidecars expect, at install, upgrade and rollback', async () => {
   const values = 'broker: { deliverySeconds: 20, jetstream: { maxAckPending: 4 } }';
   for (const chart of ['workers', 'family-account']) {
     const manifests = await render(helm, chart, values);
-    const asked = ofKind(manifests, 'Component').map(({ spec }) =>
+    const expected = ofKind(manifests, 'Component').map(({ spec }) =>
       Object.fromEntries(spec.metadata.map(({ name, value }: { name: string; value?: string }) => [name, value])),
     );
     const [job] = ofKind(manifests, 'Job').filter(({ metadata }) => metadata.name === `${chart}-consumers`);
     const [{ args, env }] = job!.spec.template.spec.containers;
     const given = Object.fromEntries(env.map(({ name, value }: { name: string; value?: string }) => [name, value]));
-    for (const { ackWait, backOff, maxAckPending } of asked) {
+    for (const { ackWait, backOff, maxAckPending } of expected) {
       const seconds: string[] = given.CONSUMER_BACK_OFF_SECONDS.split(',');
       expect([ackWait, backOff, maxAckPending]).toEqual([
         '20s',
@@ -148,7 +152,7 @@ test('consumers that are there are given what sidecars will ask for, whichever w
   }
 });
 
-test('a canary that stops is named before its pod is killed', async () => {
+test('a canary’s pod has a deadline beyond the sum of its hop timeouts', async () => {
   for (const [chart, hops, systems] of [
     ['member', 7, 1],
     ['family-account', 15, 2],
@@ -159,7 +163,7 @@ test('a canary that stops is named before its pod is killed', async () => {
     }
 });
 
-test('the doctor may look, and nothing else; at what is the cluster’s only where it is told so', async () => {
+test('the doctor may only list, and read cluster-wide definitions only if enabled', async () => {
   for (const chart of ['member', 'family-account']) {
     const manifests = await render(helm, chart);
     const roles = ofKind(manifests, 'Role') as unknown as { rules: { verbs: string[]; resources: string[] }[] }[];
@@ -184,7 +188,7 @@ test('the doctor may look, and nothing else; at what is the cluster’s only whe
   }
 });
 
-test('no credential is a value: all come from Secrets that exist', async () => {
+test('no credential is a value: all come from existing Secrets', async () => {
   const manifests = await renderAll();
   expect(ofKind(manifests, 'Secret')).toEqual([]);
   const variables = ofKind(manifests, 'Deployment').flatMap(({ spec }) =>

@@ -20,16 +20,16 @@ const onLaptop = (file: string): Manifest[] =>
 const metadataOf = ({ spec }: Manifest): Record<string, string | undefined> =>
   Object.fromEntries(spec.metadata.map(({ name, value }: { name: string; value?: string }) => [name, value]));
 
-const finds = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>> = {}) =>
+const matches = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>> = {}) =>
   Object.entries(selector).every(([key, value]) => labels[key] === value);
 
-test.each(charts)('Helm 3 and Helm 4 make the same of the chart %s', async (chart) => {
+test.each(charts)('Helm 3 and Helm 4 render the same from the chart %s', async (chart) => {
   const manifests = await render(helm, chart);
   expect(manifests.length).toBeGreaterThan(8);
   expect(await render(oldHelm, chart)).toEqual(manifests);
 });
 
-test('names that look like something else are names: a namespace may be called no, or 2026', async () => {
+test('names that look like YAML booleans or numbers stay strings', async () => {
   const member = await render(
     helm,
     'member',
@@ -44,17 +44,17 @@ test('names that look like something else are names: a namespace may be called n
   expect(places(family)).toContain('"2026"');
 });
 
-describe('A cluster has what a laptop has:', () => {
-  test('components', async () => {
+describe('The Dapr resources of the charts', () => {
+  test('have the same Components as the laptop', async () => {
     const laptop = readdirSync(join(root, 'components/jetstream')).flatMap((file) => onLaptop(`jetstream/${file}`));
     expect(byName(ofKind(await renderAll(), 'Component'))).toEqual(byName(laptop));
   });
 
-  test('subscriptions', async () => {
+  test('have the same Subscriptions as the laptop', async () => {
     expect(byName(ofKind(await renderAll(), 'Subscription'))).toEqual(byName(onLaptop('subscriptions.yaml')));
   });
 
-  test('resiliency', async () => {
+  test('have the same Resiliency as the laptop', async () => {
     const [{ spec }] = onLaptop('resiliency.yaml') as [Manifest];
     const cluster = ofKind(await renderAll(), 'Resiliency').map((it) => it.spec);
     for (const { policies } of cluster) expect(policies).toEqual(spec.policies);
@@ -62,8 +62,8 @@ describe('A cluster has what a laptop has:', () => {
   });
 });
 
-describe('Whatever the broker,', () => {
-  test.each(['jetstream', 'redis', 'rabbitmq', 'kafka'])('%s has the same topics, for the same apps', async (kind) => {
+describe('The charts with any broker', () => {
+  test.each(['jetstream', 'redis', 'rabbitmq', 'kafka'])('have the same topics for the same apps: %s', async (kind) => {
     const given = byName(ofKind(await renderAll(), 'Component'));
     const components = ofKind(await renderAll(`broker: { kind: ${kind} }`), 'Component');
     expect(components.map((it) => it.spec.type)).toEqual(components.map(() => `pubsub.${kind}`));
@@ -75,7 +75,7 @@ describe('Whatever the broker,', () => {
     }
   });
 
-  test('a credential is a reference to the sidecar’s environment, which has it from a Secret', async () => {
+  test('refer to credentials in the sidecar’s environment, which come from a Secret', async () => {
     for (const kind of ['jetstream', 'redis', 'rabbitmq', 'kafka']) {
       const manifests = await renderAll(`broker: { kind: ${kind} }`);
       const references = ofKind(manifests, 'Component').flatMap((it) =>
@@ -84,13 +84,13 @@ describe('Whatever the broker,', () => {
       expect(references.length).toBeGreaterThan(0);
       for (const { spec } of ofKind(manifests, 'Deployment')) {
         const given: string = spec.template.metadata.annotations['dapr.io/env-from-secret'];
-        const names = given.split(',').map((pair) => /^(\w+)=broker:\w+$/.exec(pair)?.[1]);
+        const names = given.split(',').map((pair) => /^(\w+)=broker-[\w-]+:\w+$/.exec(pair)?.[1]);
         expect(names.sort()).toEqual([...new Set(references)].sort());
       }
     }
   });
 
-  test('what is given beside comes with it, from the values or from the Secret', async () => {
+  test('add extra metadata from the values and from the Secret', async () => {
     for (const kind of ['jetstream', 'redis', 'rabbitmq', 'kafka']) {
       const more =
         'extraMetadata: { plain: 1000000, words: "1e6" }, extraSecretMetadata: { private.cert: tls.crt, caCert: ca.crt }';
@@ -106,12 +106,16 @@ describe('Whatever the broker,', () => {
         );
       for (const { spec } of ofKind(manifests, 'Deployment'))
         expect(spec.template.metadata.annotations['dapr.io/env-from-secret'].split(',')).toEqual(
-          expect.arrayContaining(['BROKER_PRIVATE_CERT=broker:tls.crt', 'BROKER_CACERT=broker:ca.crt']),
+          expect.arrayContaining(
+            ['BROKER_PRIVATE_CERT', 'BROKER_CACERT'].map((name) =>
+              expect.stringMatching(`^${name}=broker-[\\w-]+:(tls|ca).crt$`),
+            ),
+          ),
         );
     }
   });
 
-  test('none loses what it took, or stops, as it would with its own defaults', async () => {
+  test('override defaults of the broker that would lose messages or stop', async () => {
     const of = async (kind: string) =>
       metadataOf(ofKind(await renderAll(`broker: { kind: ${kind} }`), 'Component')[0]!);
     expect(await of('redis')).toMatchObject({
@@ -138,11 +142,11 @@ describe('Whatever the broker,', () => {
 
 const monitored = 'broker: { jetstream: { monitoring: { endpoint: "nats.nats.svc.cluster.local:8222" } } }';
 
-describe('What is switched on is there, and else is not:', () => {
+describe('The charts’ optional resources', () => {
   test.each([
     ['HorizontalPodAutoscaler', '{ autoscaling: { enabled: true } }'],
     ['ScaledObject', '{ keda: { enabled: true } }'],
-  ])('a %s for each app', async (kind, workload) => {
+  ])('have a %s for each app only if enabled', async (kind, workload) => {
     expect(ofKind(await renderAll(), kind)).toEqual([]);
     for (const [chart, place] of [
       ['member', 'api'],
@@ -154,12 +158,12 @@ describe('What is switched on is there, and else is not:', () => {
       expect(ofKind(manifests, kind).map((it) => it.spec.scaleTargetRef.name)).toEqual(
         deployments.map(({ metadata }) => metadata.name),
       );
-      // Two who set the number of pods would undo each other's work at each upgrade.
+      // Otherwise each upgrade would reset the number of pods that the autoscaler has set.
       for (const { spec } of deployments) expect(spec).not.toHaveProperty('replicas');
     }
   });
 
-  test('a ServiceMonitor for each app, which finds the metrics of its sidecars', async () => {
+  test('have a ServiceMonitor for each app that selects the metrics of its sidecars', async () => {
     expect(ofKind(await renderAll(), 'ServiceMonitor')).toEqual([]);
     const manifests = await renderAll('serviceMonitor: { enabled: true }');
     const monitors = ofKind(manifests, 'ServiceMonitor');
@@ -168,19 +172,19 @@ describe('What is switched on is there, and else is not:', () => {
     expect(names(monitors)).toEqual(names(deployments));
     for (const { metadata, spec } of monitors) {
       const services = ofKind(manifests, 'Service').filter((it) =>
-        finds(spec.selector.matchLabels, it.metadata.labels),
+        matches(spec.selector.matchLabels, it.metadata.labels),
       );
       expect(services.map((it) => it.metadata.name)).toEqual([`${metadata.name}-metrics`]);
       const [{ spec: service }] = services as [Manifest];
-      // Where daprd has them unless told, and nothing here tells it.
+      // The default port of daprd's metrics, which nothing here changes.
       expect(service.ports).toEqual([{ name: spec.endpoints[0].port, port: 9090 }]);
-      const behind = deployments.filter((it) => finds(service.selector, it.spec.template.metadata.labels));
+      const behind = deployments.filter((it) => matches(service.selector, it.spec.template.metadata.labels));
       expect(names(behind)).toEqual([metadata.name]);
       expect(behind[0]!.spec.template.metadata.annotations).not.toHaveProperty(['dapr.io/metrics-port']);
     }
   });
 
-  test('an Ingress for each API, which leads to its Service', async () => {
+  test('have an Ingress for each API that routes to its Service', async () => {
     for (const [chart, port] of [
       ['member', 80],
       ['family-account', 80],
@@ -199,19 +203,22 @@ describe('What is switched on is there, and else is not:', () => {
           ],
         },
       ]);
-      const [service] = ofKind(manifests, 'Service');
-      expect(service).toMatchObject({ metadata: { name: chart }, spec: { ports: [{ name: 'http', port }] } });
+      const services = ofKind(manifests, 'Service').map(({ metadata, spec }) => [metadata.name, spec.type, spec.ports]);
+      expect(services).toEqual([
+        [chart, 'ClusterIP', [{ name: 'http', port, targetPort: 'http' }]],
+        [`${chart}-operations`, 'ClusterIP', [{ name: 'operations', port: 8083, targetPort: 'operations' }]],
+      ]);
     }
   });
 
-  test('a worker that is switched off is gone, and its topics stay open to it', async () => {
+  test('omit a disabled worker, whose topics stay open to it', async () => {
     const manifests = await render(helm, 'workers', 'workers: { device-login-recorder: { enabled: false } }');
     expect(ofKind(manifests, 'Deployment').map(({ metadata }) => metadata.name)).not.toContain('device-login-recorder');
     const [internal] = ofKind(manifests, 'Component').filter(({ metadata }) => /internal/.test(metadata.name));
     expect(internal!.scopes).toContain('device-login-recorder');
   });
 
-  test('one worker can be given what the others are not', async () => {
+  test('can differ for a single worker', async () => {
     const manifests = await render(helm, 'workers', 'workers: { publish-recorder: { replicas: 7 } }');
     const replicas = Object.fromEntries(
       ofKind(manifests, 'Deployment').map(({ metadata, spec }) => [metadata.name, spec.replicas]),
@@ -221,15 +228,15 @@ describe('What is switched on is there, and else is not:', () => {
 });
 
 test.each([
-  ['a'.repeat(70), 'a'.repeat(63)],
-  ['_1.2-', '1.2'],
-  [`${'a'.repeat(62)}-b`, 'a'.repeat(62)],
-])('an image’s tag, %s, is in a label as far as labels go', async (tag, label) => {
+  ['of 70 characters', 'a'.repeat(70), 'a'.repeat(63)],
+  ['with invalid first and last characters', '_1.2-', '1.2'],
+  ['with a dash as its 63rd character', `${'a'.repeat(62)}-b`, 'a'.repeat(62)],
+])('an image tag %s becomes a valid label', async (_, tag, label) => {
   for (const { metadata } of await render(helm, 'member', `image: { tag: "${tag}" }`))
     expect(metadata.labels?.['app.kubernetes.io/version']).toBe(label);
 });
 
-test('a Subscription says whose it is and what it is about', async () => {
+test('a Subscription has labels with its app and topic', async () => {
   const subscriptions = ofKind(await renderAll('commonLabels: { team: identity }'), 'Subscription');
   expect(subscriptions.length).toBe(9);
   for (const { metadata, scopes, spec } of subscriptions)
@@ -241,31 +248,29 @@ test('a Subscription says whose it is and what it is about', async () => {
     });
 });
 
-test('what sidecars read can be told from all else', async () => {
+test('exactly the resources that sidecars read have the label eventing', async () => {
   const all = await renderAll();
   const read = all.filter(({ metadata }) => metadata.labels?.['app.kubernetes.io/component'] === 'eventing');
   expect(read).toEqual(all.filter(({ apiVersion }) => apiVersion.startsWith('dapr.io/')));
   expect(new Set(read.map(({ kind }) => kind)).size).toBe(4);
 });
 
-test.each(charts)('what Helm says after an install of %s names what there is', async (chart) => {
+test.each(charts)('the install notes of %s name existing resources only', async (chart) => {
   const notes = await renderNotes(helm, chart);
-  const there = (await render(helm, chart)).map(({ kind, metadata }) => `${kind.toLowerCase()}/${metadata.name}`);
-  for (const [named] of notes.matchAll(/\b(deployment|service)\/[\w-]+/g)) expect(there).toContain(named);
+  const existing = (await render(helm, chart)).map(({ kind, metadata }) => `${kind.toLowerCase()}/${metadata.name}`);
+  for (const [named] of notes.matchAll(/\b(deployment|service)\/[\w-]+/g)) expect(existing).toContain(named);
   expect(notes).toMatch(chart === 'workers' ? /get subscriptions/ : /rollout status deployment/);
   for (const line of notes.split('\n').filter((it) => /^ +(kubectl|helm)/.test(it)))
     expect(line).toContain('-n a-namespace');
   if (chart === 'workers') return;
   expect(notes).toContain(`test ${chart} --logs`);
-  const led = 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }';
-  if (chart === 'member') {
-    expect(notes).not.toContain('WARNING');
-    expect(await renderNotes(helm, chart, led)).toContain('WARNING: behind the Ingress');
-    expect(await renderNotes(helm, chart, `${led}\ntrustProxy: true`)).not.toContain('WARNING');
-  }
+  const ingress = 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }';
+  expect(notes).not.toContain('WARNING');
+  expect(await renderNotes(helm, chart, ingress)).toContain('WARNING: behind the Ingress');
+  expect(await renderNotes(helm, chart, `${ingress}\ntrustProxy: true`)).not.toContain('WARNING');
 });
 
-test('sidecars never restart by themselves when a resource changes: its pods are replaced', async () => {
+test('a changed Dapr resource replaces the pods, and sidecars never reload it', async () => {
   const before = await render(helm, 'member');
   const after = await render(helm, 'member', 'broker: { deliverySeconds: 20 }');
   for (const { spec } of ofKind(await renderAll(), 'Configuration'))
@@ -274,7 +279,7 @@ test('sidecars never restart by themselves when a resource changes: its pods are
     ofKind(manifests, 'Deployment')[0]!.spec.template.metadata.annotations['checksum/dapr'];
   expect(checksum(before)).toMatch(/^[0-9a-f]{64}$/);
   expect(checksum(after)).not.toBe(checksum(before));
-  // Their Subscriptions as well: those of another broker say more.
+  // The checksum covers an app's Subscriptions too, so each worker has its own.
   const perWorker = async (values: string) =>
     new Set(
       ofKind(await render(helm, 'workers', values), 'Deployment').map(

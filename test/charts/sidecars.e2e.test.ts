@@ -16,8 +16,8 @@ const podsOf = (manifests: readonly Manifest[], kind: string): Pod[] =>
     .map((it) => (kind === 'Pod' ? it : (it.spec.jobTemplate?.spec ?? it.spec).template) as Pod);
 const enabled = (pods: readonly Pod[]) => pods.map(({ metadata }) => metadata.annotations['dapr.io/enabled']);
 
-describe.each(charts)('Of the chart %s', (chart) => {
-  test('what stays has a sidecar, and what comes to an end has none, which would keep it', async () => {
+describe.each(charts)('The chart %s', (chart) => {
+  test('has sidecars in Deployments, and none in Jobs, which a sidecar would keep running', async () => {
     const manifests = await render(helm, chart, 'dapr: { nativeSidecar: true }');
     const stays = podsOf(manifests, 'Deployment');
     expect(stays.length).toBeGreaterThan(0);
@@ -28,16 +28,16 @@ describe.each(charts)('Of the chart %s', (chart) => {
   });
 
   test.each([
-    ['a native sidecar is told to end by its app, and by nobody who ends before', true, ['app']],
-    ['any other sidecar is told by Kubernetes', false, []],
-  ])('%s', async (_, nativeSidecar, tell) => {
+    ['has a native sidecar stopped by its app only', true, ['app']],
+    ['has any other sidecar stopped by Kubernetes', false, []],
+  ])('%s', async (_, nativeSidecar, expected) => {
     const manifests = await render(helm, chart, `dapr: { nativeSidecar: ${nativeSidecar} }`);
     for (const { metadata, spec } of podsOf(manifests, 'Deployment')) {
       expect(metadata.annotations['dapr.io/enable-native-sidecar']).toBe(String(nativeSidecar));
-      const telling = spec.containers.filter(({ env }) => env.some(({ name }) => name === 'END_SIDECAR'));
-      expect(telling.map(({ name }) => name)).toEqual(tell);
+      const stopping = spec.containers.filter(({ env }) => env.some(({ name }) => name === 'STOP_SIDECAR'));
+      expect(stopping.map(({ name }) => name)).toEqual(expected);
     }
-    // What may be asked of a sidecar is written down.
+    // The Configuration has to allow the shutdown call.
     const [configuration] = manifests.filter(({ kind }) => kind === 'Configuration');
     expect(configuration!.spec.api.allowed).toContainEqual({ name: 'shutdown', version: 'v1.0', protocol: 'http' });
   });

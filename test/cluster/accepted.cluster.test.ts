@@ -7,7 +7,7 @@ import { otherOperatorsCrds } from './crds.ts';
 const NAMESPACE = 'a-namespace';
 let cluster: Cluster;
 let helm: string;
-/** Those that were not there before: on a cluster that has these operators theirs stay as they are. */
+/** CRDs that this test has added. A cluster with these operators keeps its own. */
 const added: string[] = [];
 beforeAll(async () => {
   cluster = await current();
@@ -17,7 +17,7 @@ beforeAll(async () => {
     added.push(crd);
     await cluster.shell.kubectl('apply', '--server-side', '--filename', crd);
   }
-  // What would be refused is told as a warning: a trial run makes no pods.
+  // Violations show as warnings, since a dry run creates no pods.
   const labels = Object.fromEntries(
     ['enforce', 'warn'].map((mode) => [`pod-security.kubernetes.io/${mode}`, 'restricted']),
   );
@@ -30,15 +30,15 @@ afterAll(async () => {
   for (const crd of added) await cluster.shell.kubectl('delete', '--ignore-not-found', '--filename', crd);
 }, 120_000);
 
-/** @returns what the API server remarks */
+/** @returns the warnings of the API server */
 async function apply(manifests: string, ...flags: string[]): Promise<string[]> {
-  const remarks: string[] = [];
+  const warnings: string[] = [];
   const command = ['kubectl', '--namespace', NAMESPACE, 'apply', ...flags, '--filename', '-'];
   await cluster.shell.run(command, {
     input: manifests,
-    tell: (line) => /^Warning/.test(line) && remarks.push(line),
+    tell: (line) => /^Warning/.test(line) && warnings.push(line),
   });
-  return remarks;
+  return warnings;
 }
 
 const everything = (workload: string) => `
@@ -82,7 +82,7 @@ networkPolicy: { enabled: true, apiFrom: [{ namespaceSelector: { matchLabels: { 
 doctor: { readDefinitions: true, suspend: false }
 `;
 
-describe.each(charts)('what the chart %s makes is accepted under "restricted", without a remark,', (chart) => {
+describe.each(charts)('Manifests of the chart %s', (chart) => {
   const workload = chart === 'workers' ? 'defaults' : 'api';
   const values: [string, string][] = [
     ...['jetstream', 'redis', 'rabbitmq', 'kafka'].map((kind): [string, string] => [kind, `broker: { kind: ${kind} }`]),
@@ -90,8 +90,8 @@ describe.each(charts)('what the chart %s makes is accepted under "restricted", w
     ...(workload === 'api'
       ? ([
           ['an Ingress', 'ingress: { enabled: true, hosts: [{ host: a.example.com }] }'],
-          ['Jobs that are told where to run', JOBS],
-          ['callers that are named, and a doctor that looks by itself', NAMED_CALLERS],
+          ['Jobs with scheduling', JOBS],
+          ['named callers, scheduled doctor', NAMED_CALLERS],
         ] as [string, string][])
       : []),
     ...(chart === 'member'
@@ -107,24 +107,24 @@ describe.each(charts)('what the chart %s makes is accepted under "restricted", w
     ],
     ['Kafka without credentials', 'broker: { kind: kafka, kafka: { authType: none, tls: false } }'],
   ];
-  test.each(values)('with %s', async (_, given) => {
+  test.each(values)('are accepted under "restricted" without a warning: %s', async (_, given) => {
     expect(await apply(await renderText(helm, chart, given), '--dry-run=server')).toEqual([]);
   });
 });
 
-test('what the Tiltfile deploys is accepted, without a remark', async () => {
-  // Not into the namespace of the installation, whose Jobs cannot be changed.
+test('the Tiltfile’s manifests are accepted without a warning', async () => {
+  // Not into the namespace of the installation, whose Jobs are immutable.
   const elsewhere = yamlOf(await evaluate()).replaceAll('namespace: member-system', `namespace: ${NAMESPACE}`);
   expect(elsewhere.match(/^kind: /gm)!.length).toBeGreaterThan(40);
   expect(await apply(elsewhere, '--dry-run=server')).toEqual([]);
 });
 
-test('what is not accepted is told', async () => {
+test('a privileged pod is rejected with a PodSecurity error', async () => {
   const pod = {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name: 'bold' },
-    spec: { containers: [{ name: 'bold', image: 'bold', securityContext: { privileged: true } }] },
+    metadata: { name: 'privileged-pod' },
+    spec: { containers: [{ name: 'privileged-pod', image: 'privileged-pod', securityContext: { privileged: true } }] },
   };
   await expect(apply(JSON.stringify(pod), '--dry-run=server')).rejects.toThrow('violates PodSecurity "restricted');
 });

@@ -9,11 +9,11 @@ beforeAll(async () => {
 const helm = (...args: string[]) => cluster.shell.run(['helm', ...args, '--namespace', NAMESPACE]);
 const subscribers = ['workers', 'family-account'];
 
-/** A fact goes through all hops, each of which another sidecar hears. */
-const proven = async () =>
-  expect(await helm('test', 'family-account', '--logs')).toContain('All hops of family-account and member are well');
+/** Checks that a canary passes all hops, each with another sidecar. */
+const expectCanaryPasses = async () =>
+  expect(await helm('test', 'family-account', '--logs')).toContain('All hops of family-account and member passed');
 
-/** What JetStream has of them, by name; of durables alone, since a command's own consumer is there for a moment. */
+/** Returns the settings of JetStream's durable consumers, by name. Others belong to commands and are temporary. */
 async function settings(): Promise<object[]> {
   const path = `/api/v1/namespaces/${NAMESPACE}/pods/nats-0:8222/proxy/jsz?consumers=true&config=true`;
   const { account_details } = JSON.parse(await cluster.shell.kubectl('get', '--raw', path)) as Jsz;
@@ -35,7 +35,7 @@ interface Jsz {
   }[];
 }
 
-test('a release that asks the broker for something else hears what the one before it heard, and back again', async () => {
+test('a release with other consumer settings receives all events, and so does its rollback', async () => {
   await using back = new AsyncDisposableStack();
   back.defer(async () => {
     await Promise.all(subscribers.map((chart) => installChart(cluster.shell, chart)));
@@ -45,8 +45,8 @@ test('a release that asks the broker for something else hears what the one befor
   const other = ['--set', 'broker.deliverySeconds=20', '--set', 'broker.jetstream.maxAckPending=8'];
   await Promise.all(subscribers.map((chart) => installChart(cluster.shell, chart, ...other)));
   expect(await settings()).toEqual(before.map((it) => ({ ...it, seconds: 20, at_once: 8 })));
-  await proven();
+  await expectCanaryPasses();
   await Promise.all(subscribers.map((chart) => helm('rollback', chart, '--wait')));
   expect(await settings()).toEqual(before);
-  await proven();
+  await expectCanaryPasses();
 }, 300_000);

@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { moduleFolder } from '../../local/go-build.ts';
+import { moduleFolder } from '../../local/toolchain/go-build.ts';
 
-/** The definitions of KEDA's and the Prometheus operator's resources that the charts use, as files. */
+/** Returns files with the CRDs of KEDA and the Prometheus operator that the charts use. */
 export async function otherOperatorsCrds(): Promise<string[]> {
   const modules = {
     'github.com/kedacore/keda/v2': [

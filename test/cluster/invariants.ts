@@ -1,17 +1,17 @@
 import { NAMESPACE } from '../../k8s/cluster.ts';
 import type { Shell } from '../../k8s/shell.ts';
-import { hold } from '../e2e/invariants.ts';
+import { expectInvariantsIn } from '../e2e/invariants.ts';
 
 /**
- * What must hold of everything that ever happened in a cluster's systems, once they are at rest: asked in the database's own pod.
- * @throws with the rows that break it
+ * Waits until the invariants hold in the cluster's databases, queried in the pod of the database.
+ * @throws with the rows that violate one
  */
-export async function invariants(shell: Shell): Promise<void> {
-  await hold((database, sql) => query(shell, database, sql));
+export async function expectInvariants(shell: Shell): Promise<void> {
+  await expectInvariantsIn((database, sql) => query(shell, database, sql));
 }
 
-/** The attempts that were spent on messages of the member system. */
-export async function attempts(shell: Shell): Promise<number> {
+/** Returns the attempts spent on messages of the member system. */
+export async function countAttempts(shell: Shell): Promise<number> {
   const [row] = await query(
     shell,
     'member',
@@ -20,8 +20,8 @@ export async function attempts(shell: Shell): Promise<number> {
   return (row as { attempts: number }).attempts;
 }
 
-/** How many deliveries of a message there were that had been delivered to the same app before. */
-export async function repeats(shell: Shell): Promise<number> {
+/** Counts the deliveries that repeat a message to the same app. */
+export async function countRepeats(shell: Shell): Promise<number> {
   const path = `/api/v1/namespaces/${NAMESPACE}/pods/nats-0:8222/proxy/jsz?consumers=true`;
   const { account_details: accounts } = JSON.parse(await shell.kubectl('get', '--raw', path)) as Jsz;
   const consumers = accounts.flatMap((it) => it.stream_detail).flatMap((it) => it.consumer_detail ?? []);
@@ -37,7 +37,7 @@ interface Jsz {
 }
 
 async function query(shell: Shell, database: string, sql: string): Promise<unknown[]> {
-  const rows = `select coalesce(json_agg(breach), '[]') from (${sql}) as breach`;
+  const rows = `select coalesce(json_agg(violation), '[]') from (${sql}) as violation`;
   const psql = ['psql', '--username', 'postgres', '--no-psqlrc', '--tuples-only', '--no-align', database];
   const answer = await shell.run(['kubectl', '--namespace', NAMESPACE, 'exec', '-i', 'postgres-0', '--', ...psql], {
     input: rows,

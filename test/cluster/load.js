@@ -1,19 +1,20 @@
-// Runs in a pod: members come, look and go, until SIGTERM or the time is over; then one line of JSON says how it went.
+// Runs in a pod: members register, call both APIs and log out until SIGTERM or the end of the time. Then prints the
+// outcome as one line of JSON.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 
-// Callers pause, with their connections kept: without a pause they would leave a small node no time to start the pods that are replaced.
+// Clients pause between rounds; without a pause, a small node would have no time to start the replaced pods.
 const PAUSE_MS = 500;
 
 const [member, families] = ['http://member', 'http://family-account'];
 const until = Date.now() + Number(process.env.SECONDS) * 1000;
 const failures = {};
-let [busy, requests, rounds, slowest] = [true, 0, 0, 0];
+let [isRunning, requests, rounds, slowest] = [true, 0, 0, 0];
 process.on('SIGTERM', () => {
-  busy = false;
+  isRunning = false;
 });
 
-async function ask(method, url, body, token) {
+async function call(method, url, body, token) {
   requests += 1;
   const began = Date.now();
   const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
@@ -33,20 +34,20 @@ async function ask(method, url, body, token) {
 
 async function round() {
   const person = { email: `${randomUUID()}@example.com`, password: randomUUID() };
-  const { id } = await ask('POST', `${member}/v1/members`, { ...person, name: 'Somebody' });
+  const { id } = await call('POST', `${member}/v1/members`, { ...person, name: 'Anna' });
   const device = { id: randomUUID(), name: 'phone', os: 'any' };
-  const { token } = await ask('POST', `${member}/v1/sessions`, { ...person, device });
-  await ask('GET', `${member}/v1/members/${id}`, undefined, token);
+  const { token } = await call('POST', `${member}/v1/sessions`, { ...person, device });
+  await call('GET', `${member}/v1/members/${id}`, undefined, token);
   const verification = { identityVerificationId: `ok-${randomUUID()}` };
-  await ask('PUT', `${member}/v1/members/${id}/identity-verification`, verification, token);
-  const account = await ask('POST', `${families}/v1/family-accounts`, { name: 'Home' }, token);
-  await ask('DELETE', `${families}/v1/family-accounts/${account.id}/members/${id}`, undefined, token);
-  await ask('DELETE', `${member}/v1/sessions/current`, undefined, token);
+  await call('PUT', `${member}/v1/members/${id}/identity-verification`, verification, token);
+  const account = await call('POST', `${families}/v1/family-accounts`, { name: 'Home' }, token);
+  await call('DELETE', `${families}/v1/family-accounts/${account.id}/members/${id}`, undefined, token);
+  await call('DELETE', `${member}/v1/sessions/current`, undefined, token);
 }
 
 await Promise.all(
   Array.from({ length: Number(process.env.CLIENTS) }, async () => {
-    while (busy && Date.now() < until) {
+    while (isRunning && Date.now() < until) {
       await round().then(
         () => {
           rounds += 1;

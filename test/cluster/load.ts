@@ -9,13 +9,13 @@ export interface Outcome {
   readonly requests: number;
   /** Milliseconds. */
   readonly slowest: number;
-  /** How often each thing went wrong. */
+  /** Number of failures, by message. */
   readonly failures: Readonly<Record<string, number>>;
 }
 
 /**
- * Callers of both APIs, in a pod of their own, for as long as `meanwhile` takes.
- * @param connections whether they use a connection for one request, or keep it for the next
+ * Runs clients of both APIs in their own pod for as long as `meanwhile` takes.
+ * @param connections `kept` (default): reused for later requests; `closed`: one per request
  */
 export async function underLoad(
   shell: Shell,

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { installChart, NAMESPACE } from '../../k8s/cluster.ts';
 import { type Cluster, current } from '../../k8s/clusters.ts';
-import { openStage } from '../../k8s/stage.ts';
+import { openDemoTarget } from '../../k8s/port-forward.ts';
 import { playStory } from '../../local/story.ts';
 import { root } from '../support/stack.ts';
-import { invariants } from './invariants.ts';
+import { expectInvariants } from './invariants.ts';
 
 const FAMILIES = 'families';
 let cluster: Cluster;
@@ -19,11 +19,13 @@ const uninstall = (namespace: string) =>
 const create = (resource: object) =>
   cluster.shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(resource) });
 
-/** A namespace with what family-account needs there: the same database, broker and credentials, by their names in the whole cluster. */
+const brokers = ['broker-family-account', 'broker-administrator'];
+
+/** Creates a namespace with family-account's Secrets, whose database and broker have their cluster-wide host names. */
 async function prepare(): Promise<void> {
   const namespace = readFileSync(join(root, 'k8s/namespace.yaml'), 'utf8').replaceAll(NAMESPACE, FAMILIES);
   await cluster.shell.run(['kubectl', 'apply', '--filename', '-'], { input: namespace });
-  for (const name of ['family-account-database', 'broker', 'family-account', 'dapr-api-token', 'app-api-token']) {
+  for (const name of ['family-account-database', ...brokers, 'family-account', 'dapr-api-token', 'app-api-token']) {
     const { data } = JSON.parse(await kubectl('--namespace', NAMESPACE, 'get', 'secret', name, '--output=json'));
     const stringData = Object.fromEntries(
       Object.entries<string>(data).map(([key, value]) => [
@@ -37,7 +39,7 @@ async function prepare(): Promise<void> {
   }
 }
 
-test('family-account works in a namespace of its own, with the member system and the broker of another', async () => {
+test('family-account works in its own namespace, with member and broker in another', async () => {
   await using back = new AsyncDisposableStack();
   back.defer(async () => {
     await uninstall(FAMILIES);
@@ -48,17 +50,17 @@ test('family-account works in a namespace of its own, with the member system and
   await uninstall(NAMESPACE);
   const reader = `readers=[{"appId":"family-account","namespace":"${FAMILIES}"}]`;
   await Promise.all([prepare(), installChart(cluster.shell, 'member', '--set-json', reader)]);
-  const there = [
+  const flags = [
     '--namespace',
     FAMILIES,
     '--set',
     `memberAppId=member.${NAMESPACE},broker.address=nats.${NAMESPACE}:4222`,
   ];
-  await installChart(cluster.shell, 'family-account', ...there);
+  await installChart(cluster.shell, 'family-account', ...flags);
 
-  const proof = await cluster.shell.run(['helm', 'test', 'family-account', '--namespace', FAMILIES, '--logs']);
-  expect(proof).toMatch(/family-account \(.*All hops of family-account and member are well/s);
-  await using stage = await openStage(cluster.shell, NAMESPACE, FAMILIES);
-  expect((await playStory(stage, () => undefined)).length).toBeGreaterThan(10);
-  await invariants(cluster.shell);
+  const output = await cluster.shell.run(['helm', 'test', 'family-account', '--namespace', FAMILIES, '--logs']);
+  expect(output).toMatch(/family-account \(.*All hops of family-account and member passed/s);
+  await using target = await openDemoTarget(cluster.shell, NAMESPACE, FAMILIES);
+  expect((await playStory(target, () => undefined)).length).toBeGreaterThan(10);
+  await expectInvariants(cluster.shell);
 }, 600_000);

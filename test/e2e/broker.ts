@@ -1,13 +1,13 @@
 import { type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream';
-import { connect, type NatsConnection, nanos } from '@nats-io/transport-node';
+import { type NatsConnection, nanos } from '@nats-io/transport-node';
+import { connectNats } from '#eventing-host/jetstream';
 
-/** Does something at the broker of a system that runs, as its operator might. */
-export async function atBroker<T>(
+/** Runs `act` with a connection to the broker of a running system. */
+export async function withBroker<T>(
   brokerUrl: string,
   act: (manager: JetStreamManager, connection: NatsConnection) => Promise<T>,
 ): Promise<T> {
-  const { host, username: token } = new URL(brokerUrl);
-  const connection = await connect({ servers: host, token, reconnect: false });
+  const connection = await connectNats(brokerUrl);
   try {
     return await act(await jetstreamManager(connection), connection);
   } finally {
@@ -15,29 +15,29 @@ export async function atBroker<T>(
   }
 }
 
-/** Forgets every stream, with all messages and consumers: what is left when a broker comes back without its data. */
+/** Deletes every stream with its messages and consumers, as if the broker had restarted without its data. */
 export function eraseStreams(brokerUrl: string): Promise<void> {
-  return atBroker(brokerUrl, async ({ streams }) => {
+  return withBroker(brokerUrl, async ({ streams }) => {
     for await (const name of streams.names()) await streams.delete(name);
   });
 }
 
-/** Loses every message of a topic; its consumers stay. */
+/** Deletes every message of a topic; its consumers stay. */
 export function eraseMessages(brokerUrl: string, topic: string): Promise<unknown> {
-  return atBroker(brokerUrl, ({ streams }) => streams.purge(topic));
+  return withBroker(brokerUrl, ({ streams }) => streams.purge(topic));
 }
 
-/** Forgets all consumers of all streams: whoever subscribed hears nothing any more, and is told nothing. */
+/** Deletes all consumers of all streams: subscribers receive nothing any more, and no error either. */
 export function eraseConsumers(brokerUrl: string): Promise<void> {
-  return atBroker(brokerUrl, async ({ streams, consumers }) => {
+  return withBroker(brokerUrl, async ({ streams, consumers }) => {
     for await (const stream of streams.names())
       for await (const { name } of consumers.list(stream)) await consumers.delete(stream, name);
   });
 }
 
-/** Every message that the broker has, of each topic in the order in which it took them. */
+/** Returns every message at the broker, per topic in the order of acceptance. */
 export function messagesOf(brokerUrl: string): Promise<{ topic: string; body: string }[]> {
-  return atBroker(brokerUrl, async ({ streams }) => {
+  return withBroker(brokerUrl, async ({ streams }) => {
     const all: { topic: string; body: string }[] = [];
     for await (const { config, state } of streams.list()) {
       if (state.messages === 0) continue;
@@ -50,17 +50,17 @@ export function messagesOf(brokerUrl: string): Promise<{ topic: string; body: st
   });
 }
 
-/** Lets a topic take a message that it has had before: JetStream takes an id once in two minutes, other brokers whenever it comes. */
-export function takeRepeats(brokerUrl: string, topic: string): Promise<unknown> {
-  return atBroker(brokerUrl, async ({ streams }) => {
+/** Makes a topic accept repeated message ids. JetStream drops them for two minutes by default; other brokers do not. */
+export function acceptRepeats(brokerUrl: string, topic: string): Promise<unknown> {
+  return withBroker(brokerUrl, async ({ streams }) => {
     const { config } = await streams.info(topic);
     return streams.update(topic, { ...config, duplicate_window: nanos(100) });
   });
 }
 
-/** What consumers have not acknowledged yet: it is brought to them, again if need be. */
-export function unacknowledged(brokerUrl: string): Promise<number> {
-  return atBroker(brokerUrl, async ({ streams, consumers }) => {
+/** Counts the messages that consumers have not acknowledged yet, delivered or not. */
+export function countUnacknowledged(brokerUrl: string): Promise<number> {
+  return withBroker(brokerUrl, async ({ streams, consumers }) => {
     let count = 0;
     for await (const stream of streams.names())
       for await (const { num_pending, num_ack_pending } of consumers.list(stream))
@@ -69,7 +69,7 @@ export function unacknowledged(brokerUrl: string): Promise<number> {
   });
 }
 
-/** Publishes a body past Dapr, as whoever has the broker's credentials can. */
+/** Publishes a body without Dapr, as the administrator. */
 export function publishRaw(brokerUrl: string, topic: string, body: string): Promise<unknown> {
-  return atBroker(brokerUrl, (_, connection) => jetstream(connection).publish(topic, body));
+  return withBroker(brokerUrl, (_, connection) => jetstream(connection).publish(topic, body));
 }

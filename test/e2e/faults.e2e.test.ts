@@ -1,62 +1,64 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
-import { Api } from '../../local/api.ts';
+import { Api } from '../../local/demo/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { messagesOf, publishRaw } from './broker.ts';
-import { closeGate } from './gate.ts';
+import { failInserts } from './failing-table.ts';
 import { ownSystem, type Person } from './own-system.ts';
-import { refuse } from './refusal.ts';
+import { closeTransactionGate } from './transaction-gate.ts';
 
-const { running, superuserUrl, sql, count, act, operator, register, logIn, invariants, allIsWell } = ownSystem();
+const system = ownSystem();
+const { running, superuserUrl, sql, count, control, operator, register, logIn, expectInvariants, expectSettled } =
+  system;
 
-test('members who log in at the same moment, on one device and on many, keep the sessions that no later one supersedes', async () => {
+test('concurrent logins of several members on shared devices leave only unsuperseded sessions', async () => {
   const people = await Promise.all(Array.from({ length: 4 }, register));
   const devices = Array.from({ length: 4 }, () => randomUUID());
   const logIns = people.flatMap((person) => devices.map((device) => ({ person, device })));
   const sessions = await Promise.all(
     logIns.map(async ({ person, device }) => ({ person, device, number: (await logIn(person, device)).number })),
   );
-  const lives = sessions.filter(
+  const expected = sessions.filter(
     ({ person, device, number }) =>
       !sessions.some((other) => other.number > number && (other.person === person || other.device === device)),
   );
-  const alive = async () =>
+  const liveNumbers = async () =>
     (
       await sql(
         'select number from session where logged_out_at is null and member_id = any($1)',
         people.map(({ id }) => id),
       )
     ).map(({ number }) => Number(number));
-  await eventually(async () => expect((await alive()).sort()).toEqual(lives.map(({ number }) => number).sort()));
-  await allIsWell();
-  expect((await alive()).sort()).toEqual(lives.map(({ number }) => number).sort());
-}, 60_000);
+  const expectedNumbers = expected.map(({ number }) => number).sort();
+  await eventually(async () => expect((await liveNumbers()).sort()).toEqual(expectedNumbers));
+  await expectSettled();
+  expect((await liveNumbers()).sort()).toEqual(expectedNumbers);
+});
 
-test('of the three login workers one stands still for a while: the other two do their work, and it makes up for it', async () => {
+test('a stopped login worker does not delay the other two, and catches up when it continues', async () => {
   const [anna, ben] = [await register(), await register()];
-  await act('stop', 'device-login-recorder');
+  await control('stop', 'device-login-recorder');
   const device = randomUUID();
   const sessions = [await logIn(anna), await logIn(anna, device), await logIn(ben, device)];
   await eventually(async () =>
     expect(await count('session', 'logged_out_at is null and member_id = any($1)', [anna.id, ben.id])).toBe(1),
   );
   expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(0);
-  await act('cont', 'device-login-recorder');
-  // A sidecar that finds its app away for a second stops hearing: what it had in its hands is brought again after 15 s.
-  await eventually(
-    async () => expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(sessions.length),
-    { timeoutMs: 40_000 },
+  await control('cont', 'device-login-recorder');
+  // A sidecar whose app does not answer for a second stops receiving; deliveries in progress are repeated after 15 s.
+  await eventually(async () =>
+    expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(sessions.length),
   );
-  await allIsWell();
-}, 90_000);
+  await expectSettled();
+});
 
-/** What consumers keep of these members’ events, as operators are told. */
-async function keptOf(state: 'early' | 'failing' | 'dead', ...members: Person[]) {
+/** Returns the deferred deliveries of these members' events, as listed for operators. */
+async function deferredOf(state: 'early' | 'failing' | 'dead', ...members: Person[]) {
   const { deliveries } = await operator().get(`/v1/dead-letters?state=${state}&limit=200`);
-  return (deliveries as Kept[]).filter(({ aggregateId }) => members.some(({ id }) => id === aggregateId));
+  return (deliveries as DeferredDelivery[]).filter(({ aggregateId }) => members.some(({ id }) => id === aggregateId));
 }
 
-interface Kept {
+interface DeferredDelivery {
   readonly consumer: string;
   readonly eventId: string;
   readonly aggregateId: string;
@@ -65,164 +67,164 @@ interface Kept {
   readonly lastError: string | null;
 }
 
-test('the work of one of the three login workers fails for a while: the other two do theirs, it tries again, visibly, and makes up for it without a hand', async () => {
+test('a failing login worker retries visibly, recovers by itself and does not delay the others', async () => {
   const [anna, ben] = [await register(), await register()];
-  await using refusal = await refuse(superuserUrl(), { table: 'login_record' });
+  await using failingTable = await failInserts(superuserUrl(), { table: 'login_record' });
   const device = randomUUID();
-  for (const logsIn of [() => logIn(anna), () => logIn(anna, device), () => logIn(ben, device)]) await logsIn();
+  for (const login of [() => logIn(anna), () => logIn(anna, device), () => logIn(ben, device)]) await login();
   await eventually(async () =>
     expect(await count('session', 'logged_out_at is null and member_id = any($1)', [anna.id, ben.id])).toBe(1),
   );
   await eventually(async () => {
-    const kept = await keptOf('failing', anna, ben);
-    expect(kept.map(({ consumer }) => consumer)).toEqual(Array(3).fill('device-login-recorder'));
-    for (const { attempts, lastError } of kept) {
+    const deferred = await deferredOf('failing', anna, ben);
+    expect(deferred.map(({ consumer }) => consumer)).toEqual(Array(3).fill('device-login-recorder'));
+    for (const { attempts, lastError } of deferred) {
       expect(attempts).toBeGreaterThan(1);
       expect(lastError).toContain('P0001');
     }
   });
   const { events } = await operator().get(`/v1/events?aggregateId=${ben.id}`);
-  expect(events.map(({ type, kept }: { type: string; kept: object[] }) => [type, kept])).toEqual([
+  expect(events.map(({ type, deferred }: { type: string; deferred: object[] }) => [type, deferred])).toEqual([
     ['member.registered', []],
     ['member.logged-in', [expect.objectContaining({ consumer: 'device-login-recorder', state: 'failing' })]],
   ]);
   expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(0);
-  await refusal.mend();
-  await eventually(async () => expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(3), {
-    timeoutMs: 20_000,
-  });
-  await allIsWell();
-}, 60_000);
+  await failingTable.repair();
+  await eventually(async () => expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(3));
+  await expectSettled();
+});
 
-interface Choking {
+interface PoisonCase {
   readonly consumer: string;
-  /** Whether the member's later events wait with the one. */
+  /** Whether the member's later events wait for the failing one. */
   readonly order: 'convergent' | 'ordered';
-  /** The rows by which it is one log-in that it chokes on: a member's first, on this device. */
-  readonly chokesOn: (member: Person, device: string) => { readonly table: string; readonly when: string };
-  /** How many of a member's log-ins it has dealt with. */
-  readonly done: (member: Person) => Promise<number>;
+  /** The rows whose inserts fail, so that exactly one login fails: the member's first, on this device. */
+  readonly failsOn: (member: Person, device: string) => { readonly table: string; readonly when: string };
+  /** Returns the number of a member's logins that it has handled. */
+  readonly handled: (member: Person) => Promise<number>;
 }
 
-const choking: Choking[] = [
+const poisonCases: PoisonCase[] = [
   {
     consumer: 'device-login-recorder',
     order: 'convergent',
-    chokesOn: (_, device) => ({ table: 'login_record', when: `new.device_id = '${device}'` }),
-    done: ({ id }) => count('login_record', 'member_id = $1', id),
+    failsOn: (_, device) => ({ table: 'login_record', when: `new.device_id = '${device}'` }),
+    handled: ({ id }) => count('login_record', 'member_id = $1', id),
   },
   {
     consumer: 'external-broadcaster',
     order: 'ordered',
-    chokesOn: ({ id }) => ({
+    failsOn: ({ id }) => ({
       table: 'eventing.outbox',
       when: `new.channel = 'external' and new.ordering_key = '${id}' and (new.envelope->>'sequence')::int = 2`,
     }),
-    done: async ({ id }) => (await broadcast(id)).filter(({ type }) => type === 'member.logged-in').length,
+    handled: async ({ id }) => (await broadcast(id)).filter(({ type }) => type === 'member.logged-in').length,
   },
 ];
 
-/** What other systems have been told of a member, in the order in which the broker took it. */
+/** Returns the external messages about a member, in the order of the broker. */
 const broadcast = async (memberId: string): Promise<{ type: string; sequence: string }[]> =>
   (await messagesOf(running().brokerUrl))
     .filter(({ topic }) => topic === 'member-external')
     .map(({ body }) => JSON.parse(body))
     .filter(({ subject }) => subject === memberId);
 
-test.each(choking)(
-  'the $order consumer $consumer chokes on one event: nothing waits that need not, it is parked after its attempts, for operators to see and to redrive',
-  async ({ consumer, order, chokesOn, done }) => {
-    const [hurt, other, device] = [await register(), await register(), randomUUID()];
-    await allIsWell();
-    await using refusal = await refuse(superuserUrl(), chokesOn(hurt, device));
-    await logIn(hurt, device);
-    const deals = { convergent: 1, ordered: 0 }[order];
-    await logIn(hurt);
+test.each(poisonCases)(
+  'a failing event of $consumer ($order) becomes a redrivable dead letter',
+  async ({ consumer, order, failsOn, handled }) => {
+    const [affected, other, device] = [await register(), await register(), randomUUID()];
+    await expectSettled();
+    await using failingTable = await failInserts(superuserUrl(), failsOn(affected, device));
+    await logIn(affected, device);
+    const handledMeanwhile = { convergent: 1, ordered: 0 }[order];
+    await logIn(affected);
     await logIn(other);
-    await eventually(async () => expect(await done(other)).toBe(1));
-    await eventually(async () => expect(await done(hurt)).toBe(deals));
+    await eventually(async () => expect(await handled(other)).toBe(1));
+    await eventually(async () => expect(await handled(affected)).toBe(handledMeanwhile));
     const [failing] = await eventually(async () => {
-      const kept = await keptOf('failing', hurt, other);
-      expect(kept).toMatchObject([
-        { consumer, aggregateId: hurt.id, sequence: 2, lastError: expect.stringContaining('P0001') },
+      const deferred = await deferredOf('failing', affected, other);
+      expect(deferred).toMatchObject([
+        { consumer, aggregateId: affected.id, sequence: 2, lastError: expect.stringContaining('P0001') },
       ]);
-      expect(kept[0]!.attempts).toBeGreaterThan(1);
-      return kept;
+      expect(deferred[0]!.attempts).toBeGreaterThan(1);
+      return deferred;
     });
-    // The second log-in, and the end of the first one's session.
+    // The second login, and the logout of the first session.
     const waiting = { convergent: [], ordered: [3, 4] }[order];
-    const early = async () =>
-      (await keptOf('early', hurt, other)).map(({ aggregateId, sequence }) => [aggregateId, sequence]);
-    await eventually(async () => expect(await early()).toEqual(waiting.map((sequence) => [hurt.id, sequence])));
+    const outOfOrder = async () =>
+      (await deferredOf('early', affected, other)).map(({ aggregateId, sequence }) => [aggregateId, sequence]);
+    const expected = waiting.map((sequence) => [affected.id, sequence]);
+    await eventually(async () => expect(await outOfOrder()).toEqual(expected));
 
-    // As after a minute, in which it would have tried seven times.
+    // Simulates the seven attempts of a minute.
     await sql(
       `update eventing.kept_delivery set attempts = 7, next_attempt_at = clock_timestamp() where consumer = $1 and event_id = $2`,
       consumer,
       failing!.eventId,
     );
     await eventually(async () =>
-      expect(await keptOf('dead', hurt, other)).toMatchObject([{ consumer, eventId: failing!.eventId, attempts: 8 }]),
+      expect(await deferredOf('dead', affected, other)).toMatchObject([
+        { consumer, eventId: failing!.eventId, attempts: 8 },
+      ]),
     );
-    await refusal.mend();
+    await failingTable.repair();
     await logIn(other);
-    await eventually(async () => expect(await done(other)).toBe(2));
-    expect(await done(hurt)).toBe(deals);
-    expect(await keptOf('dead', hurt, other)).toMatchObject([{ eventId: failing!.eventId }]);
+    await eventually(async () => expect(await handled(other)).toBe(2));
+    expect(await handled(affected)).toBe(handledMeanwhile);
+    expect(await deferredOf('dead', affected, other)).toMatchObject([{ eventId: failing!.eventId }]);
 
     await operator().post(`/v1/dead-letters/${consumer}/${failing!.eventId}/redrive`);
-    await eventually(async () => expect(await done(hurt)).toBe(2));
-    await allIsWell();
-    expect((await broadcast(hurt.id)).map(({ sequence }) => Number(sequence))).toEqual([1, 2, 3, 4]);
+    await eventually(async () => expect(await handled(affected)).toBe(2));
+    await expectSettled();
+    expect((await broadcast(affected.id)).map(({ sequence }) => Number(sequence))).toEqual([1, 2, 3, 4]);
   },
-  60_000,
 );
 
-test('a message that no broker takes is held back with its member, visibly, and no other waits for it', async () => {
-  const [hurt, other] = [await register(), await register()];
-  await allIsWell();
+test('a message that the broker rejects waits with its member, visibly, and delays no other', async () => {
+  const [affected, other] = [await register(), await register()];
+  await expectSettled();
   const message = randomUUID();
   await sql(
     `insert into eventing.outbox (id, event_id, channel, topic, ordering_key, envelope)
      select $1::uuid, id, 'internal', 'member-internal', aggregate_id::text, jsonb_build_object('specversion', '1.0', 'id', $1::uuid, 'padding', repeat('x', 2000000))
        from eventing.event_store where aggregate_id = $2 limit 1`,
     message,
-    hurt.id,
+    affected.id,
   );
-  await logIn(hurt);
+  await logIn(affected);
   await eventually(async () => {
-    // What goes through beside it shows that the broker is not to blame.
+    // Accepted messages of other members show that this is no outage.
     await logIn(other);
-    const { events } = await operator().get(`/v1/events?aggregateId=${hurt.id}`);
+    const { events } = await operator().get(`/v1/events?aggregateId=${affected.id}`);
     expect(events[0].messages).toContainEqual(
       expect.objectContaining({ id: message, publishedAt: null, lastError: 'nats: maximum payload exceeded' }),
     );
     expect(events[0].messages.find(({ id }: { id: string }) => id === message).attempts).toBeGreaterThan(0);
   });
   await eventually(async () => expect(await count('eventing.outbox', 'ordering_key = $1', other.id)).toBe(0));
-  expect(await count('eventing.outbox', 'ordering_key = $1', hurt.id)).toBe(2);
+  expect(await count('eventing.outbox', 'ordering_key = $1', affected.id)).toBe(2);
   await sql('delete from eventing.outbox where id = $1', message);
-  await invariants();
-}, 60_000);
+  await expectInvariants();
+});
 
-test('what is no event of ours is kept for an operator to see, and the topic goes on', async () => {
+test('foreign and malformed messages become dead letters, and the topic goes on', async () => {
   const garbage = `no event ${randomUUID()}`;
-  const stranger = { specversion: '1.0', id: randomUUID(), source: '/stranger', type: 'x', data: garbage };
-  // More than a sidecar may have in its hands.
-  const bodies = [JSON.stringify(stranger), ...Array.from({ length: 20 }, (_, i) => `{ ${i}: no JSON, ${garbage}`)];
+  const foreign = { specversion: '1.0', id: randomUUID(), source: '/foreign', type: 'x', data: garbage };
+  // More than a sidecar may have in progress.
+  const bodies = [JSON.stringify(foreign), ...Array.from({ length: 20 }, (_, i) => `{ ${i}: no JSON, ${garbage}`)];
   for (const body of bodies) await publishRaw(running().brokerUrl, 'member-internal', body);
   await logIn(await register());
   await eventually(async () => {
     const { deliveries: dead } = await operator().get('/v1/dead-letters?limit=200');
     const consumers = dead.map(({ consumer }: { consumer: string }) => consumer).sort();
-    const hearers = [
+    const subscribers = [
       'device-login-recorder',
       'external-broadcaster',
       'other-device-logout',
       'other-member-logout',
       'publish-recorder',
     ];
-    expect(consumers).toEqual(hearers.flatMap((name) => bodies.map(() => name)));
+    expect(consumers).toEqual(subscribers.flatMap((name) => bodies.map(() => `${name}:body`)));
   });
   const { deliveries: dead } = await operator().get('/v1/dead-letters?limit=200');
   for (const { consumer, eventId } of dead) {
@@ -230,60 +232,60 @@ test('what is no event of ours is kept for an operator to see, and the topic goe
     expect(raw).toContain(garbage);
     await operator().post(`/v1/dead-letters/${consumer}/${eventId}/discard`);
   }
-  await invariants();
-}, 60_000);
+  await expectInvariants();
+});
 
-/** Somebody who may have a family account, and lose the right to. */
-async function verifiedMember() {
+/** Creates a member that may open a family account until its verification is released. */
+async function createVerifiedMember() {
   const owner = await register();
   const { token } = await logIn(owner);
   const members = new Api(running().memberUrl, token);
   const verification = `/v1/members/${owner.id}/identity-verification`;
   await members.put(verification, { identityVerificationId: `ok-${randomUUID()}` });
+  const { familyAccountUrl, familyAccountOperationsUrl, familyAccountOperatorToken } = running();
   return {
-    families: new Api(running().familyAccountUrl, token),
-    releaseVerification: () => members.delete(verification, { reason: 'to see what happens' }),
+    families: new Api(familyAccountUrl, token),
+    statusOf: async (account: { id: string }) =>
+      (await new Api(familyAccountOperationsUrl, familyAccountOperatorToken).get(`/v1/family-accounts/${account.id}`))
+        .status,
+    releaseVerification: () => members.delete(verification, { reason: 'a test' }),
   };
 }
 
-test('a verification that is released between the question whether it holds and the commit ends the membership all the same', async () => {
-  const { families, releaseVerification } = await verifiedMember();
+test('a verification released between its check and the commit still ends the membership', async () => {
+  const { families, statusOf, releaseVerification } = await createVerifiedMember();
   const familyDatabase = Object.assign(new URL(running().databases.superuser), { pathname: '/family_account' }).href;
-  await using gate = await closeGate(familyDatabase, { table: 'public.membership', at: 'commit' });
+  const where = { table: 'public.membership', at: 'commit' } as const;
+  await using transactionGate = await closeTransactionGate(familyDatabase, where);
   const opened = families.post('/v1/family-accounts', { name: 'Home' });
-  await gate.reached();
+  await transactionGate.waitUntilReached();
   await releaseVerification();
-  // It finds no membership to end.
-  await allIsWell();
-  await gate.open();
+  // The release finds no membership to end.
+  await expectSettled();
+  await transactionGate.open();
   const account = await opened;
-  const status = async () =>
-    (await families.as(running().familyAccountOperatorToken).get(`/v1/family-accounts/${account.id}`)).status;
-  await eventually(async () => expect(await status()).toBe('CLOSED'));
-  await allIsWell();
-}, 60_000);
+  await eventually(async () => expect(await statusOf(account)).toBe('CLOSED'));
+  await expectSettled();
+});
 
-test('a neighbour that cannot be asked costs no attempt and no dead letter: what it was to be asked for is done when it is back', async () => {
-  const { families, releaseVerification } = await verifiedMember();
+test('an unreachable member API costs no attempt or dead letter, and the event is handled later', async () => {
+  const { families, statusOf, releaseVerification } = await createVerifiedMember();
   const account = await families.post('/v1/family-accounts', { name: 'Home' });
-  await act('stop', 'family-account');
+  await control('stop', 'family-account');
   await releaseVerification();
-  await act('stop', 'member');
-  await act('cont', 'family-account');
+  await control('stop', 'member');
+  await control('cont', 'family-account');
   const family = new Client({ connectionString: running().databases.familyAccount.readonly });
   await family.connect();
   try {
-    const kept = async () =>
+    const deferred = async () =>
       (await family.query(`select state, attempts from eventing.kept_delivery where consumer = 'membership'`)).rows;
-    await eventually(async () => expect(await kept()).toEqual([{ state: 'failing', attempts: 0 }]), {
-      timeoutMs: 20_000,
-    });
-    await act('cont', 'member');
-    await eventually(async () => expect(await kept()).toEqual([]));
+    await eventually(async () => expect(await deferred()).toEqual([{ state: 'failing', attempts: 0 }]));
+    await control('cont', 'member');
+    await eventually(async () => expect(await deferred()).toEqual([]));
   } finally {
     await family.end();
   }
-  const { status } = await families.as(running().familyAccountOperatorToken).get(`/v1/family-accounts/${account.id}`);
-  expect(status).toBe('CLOSED');
-  await invariants();
-}, 60_000);
+  expect(await statusOf(account)).toBe('CLOSED');
+  await expectInvariants();
+});

@@ -1,81 +1,82 @@
 import { randomUUID } from 'node:crypto';
-import { Api } from '../../local/api.ts';
+import { Api } from '../../local/demo/api.ts';
 import { type Answer, caller } from '../support/call.ts';
 import { eventually } from '../support/eventually.ts';
-import { messagesOf, takeRepeats } from './broker.ts';
-import { closeGate } from './gate.ts';
-import { deliveries } from './invariants.ts';
+import { acceptRepeats, messagesOf } from './broker.ts';
+import { deliveryTotals } from './invariants.ts';
 import { ownSystem, type Person } from './own-system.ts';
-import { noteNoWrites, noteWrites } from './writes.ts';
+import { closeTransactionGate } from './transaction-gate.ts';
+import { startWriteLog, stopWriteLog } from './write-log.ts';
 
 const system = ownSystem({ RESEND_AFTER_SECONDS: '5' });
-const { running, processes, superuserUrl, count, act, register, logIn, invariants, allIsWell } = system;
+const { running, processes, superuserUrl, count, control, register, logIn, expectInvariants, expectSettled } = system;
 
-test('an API that is killed after the flush and before the commit leaves neither member nor event, and can be asked again', async () => {
-  const person = { email: `${randomUUID()}@example.com`, password: randomUUID(), name: 'Nobody yet' };
-  const facts = await count('eventing.event_store', 'true');
-  await using gate = await closeGate(superuserUrl(), { table: 'public.member', at: 'commit' });
-  const asked = new Api(running().memberUrl).post('/v1/members', person).catch((error: Error) => error);
-  await gate.reached();
-  await act('kill', 'member');
-  await gate.turnAway();
-  expect(await asked).toMatchObject({ message: 'fetch failed' });
-  await gate.open();
+test('an API killed between flush and commit leaves neither member nor event, and can be retried', async () => {
+  const person = { email: `${randomUUID()}@example.com`, password: randomUUID(), name: 'Anna' };
+  const eventCount = await count('eventing.event_store', 'true');
+  await using transactionGate = await closeTransactionGate(superuserUrl(), { table: 'public.member', at: 'commit' });
+  const registration = new Api(running().memberUrl).post('/v1/members', person).catch((error: Error) => error);
+  await transactionGate.waitUntilReached();
+  await control('kill', 'member');
+  await transactionGate.terminateBlocked();
+  expect(await registration).toMatchObject({ message: 'fetch failed' });
+  await transactionGate.open();
   expect(await count('member', 'email = $1', person.email)).toBe(0);
-  expect(await count('eventing.event_store', 'true')).toBe(facts);
+  expect(await count('eventing.event_store', 'true')).toBe(eventCount);
   await eventually(() => new Api(running().memberUrl).post('/v1/members', person));
   expect(await count('member', 'email = $1', person.email)).toBe(1);
-  await allIsWell();
-}, 60_000);
+  await expectSettled();
+});
 
-test('a relay that is killed between publishing and noting it publishes again, it comes twice, and each effect is there once', async () => {
+test('a relay killed between publishing and marking publishes again; each effect happens once', async () => {
   const person = await register();
-  await allIsWell();
-  await takeRepeats(running().brokerUrl, 'member-internal');
-  // The recorder would take what is back already out of the outbox itself.
-  await act('stop', 'publish-recorder');
-  await using gate = await closeGate(superuserUrl(), { table: 'eventing.relayed', at: 'statement' });
+  await expectSettled();
+  await acceptRepeats(running().brokerUrl, 'member-internal');
+  // Otherwise the recorder would remove the confirmed message from the outbox.
+  await control('stop', 'publish-recorder');
+  const where = { table: 'eventing.relayed', at: 'statement' } as const;
+  await using transactionGate = await closeTransactionGate(superuserUrl(), where);
   const { number } = await logIn(person);
-  await gate.reached();
-  await act('kill', 'member-relay');
-  await gate.turnAway();
+  await transactionGate.waitUntilReached();
+  await control('kill', 'member-relay');
+  await transactionGate.terminateBlocked();
   expect(await count('eventing.outbox', 'ordering_key = $1', person.id)).toBeGreaterThan(0);
-  await gate.open();
-  const taken = async () =>
+  await transactionGate.open();
+  const acceptedTopics = async () =>
     (await messagesOf(running().brokerUrl))
       .map(({ topic, body }) => ({ topic, ...JSON.parse(body) }))
       .filter(({ subject, type }) => subject === person.id && type === 'member.logged-in')
       .map(({ topic }) => topic);
-  const internal = async () => (await taken()).filter((topic) => topic === 'member-internal').length;
-  await eventually(async () => expect(await internal()).toBe(2), { timeoutMs: 20_000 });
-  await act('cont', 'publish-recorder');
-  await allIsWell();
-  expect((await taken()).sort()).toEqual(['member-external', 'member-internal', 'member-internal']);
+  const internal = async () => (await acceptedTopics()).filter((topic) => topic === 'member-internal').length;
+  await eventually(async () => expect(await internal()).toBe(2));
+  await control('cont', 'publish-recorder');
+  await expectSettled();
+  expect((await acceptedTopics()).sort()).toEqual(['member-external', 'member-internal', 'member-internal']);
   await eventually(async () => expect(await count('login_record', 'session_number = $1', number)).toBe(1));
-}, 60_000);
+});
 
-/** What a worker does about a log-in. */
-interface Work {
+/** The effects of a login in one worker. */
+interface WorkerCase {
   readonly worker: string;
   /** The rows that its transaction writes. */
   readonly writes: { readonly table: string; readonly when?: string };
-  /** @returns what brings the work about, and how often each of its effects is there */
+  /** @returns a login that triggers the worker, and a count of each of its effects */
   prepare(): Promise<{ logIn(): Promise<unknown>; effects(): Promise<number[]> }>;
 }
 
-const facts = (type: string, { id }: Person) =>
+const countEvents = (type: string, { id }: Person) =>
   count('eventing.event_store', 'event_type = $1 and aggregate_id = $2', type, id);
-const externalMessages = (type: string, { id }: Person) =>
+const countExternalMessages = (type: string, { id }: Person) =>
   count(
     'eventing.published p join eventing.event_store e on e.id = p.event_id',
     `p.channel = 'external' and e.event_type = $1 and e.aggregate_id = $2`,
     type,
     id,
   );
-const logOuts = (who: Person) =>
-  Promise.all([facts('member.logged-out', who), externalMessages('member.logged-out', who)]);
+const countLogouts = (member: Person) =>
+  Promise.all([countEvents('member.logged-out', member), countExternalMessages('member.logged-out', member)]);
 
-const works: Work[] = [
+const workerCases: WorkerCase[] = [
   {
     worker: 'device-login-recorder',
     writes: { table: 'login_record' },
@@ -91,7 +92,8 @@ const works: Work[] = [
     writes: { table: 'eventing.outbox', when: `new.channel = 'external'` },
     async prepare() {
       const person = await register();
-      return { logIn: () => logIn(person), effects: async () => [await externalMessages('member.logged-in', person)] };
+      const effects = async () => [await countExternalMessages('member.logged-in', person)];
+      return { logIn: () => logIn(person), effects };
     },
   },
   {
@@ -100,7 +102,7 @@ const works: Work[] = [
     async prepare() {
       const person = await register();
       await logIn(person);
-      return { logIn: () => logIn(person), effects: () => logOuts(person) };
+      return { logIn: () => logIn(person), effects: () => countLogouts(person) };
     },
   },
   {
@@ -110,125 +112,121 @@ const works: Work[] = [
       const [superseded, later] = [await register(), await register()];
       const device = randomUUID();
       await logIn(superseded, device);
-      return { logIn: () => logIn(later, device), effects: () => logOuts(superseded) };
+      return { logIn: () => logIn(later, device), effects: () => countLogouts(superseded) };
     },
   },
 ];
 
-describe.each(works)('the worker $worker, killed', ({ worker, writes, prepare }) => {
-  beforeAll(() => system.sql(noteWrites));
-  afterAll(() => system.sql(noteNoWrites));
+describe.each(workerCases)('Worker $worker', ({ worker, writes, prepare }) => {
+  beforeAll(() => system.sql(startWriteLog));
+  afterAll(() => system.sql(stopWriteLog));
 
   test.each([
-    ['between effect and commit', true],
-    ['between commit and answer', false],
-  ])(
-    '%s, has its effect once',
-    async (_, rollsBack) => {
-      const { logIn, effects } = await prepare();
-      const once = (await effects()).map(() => 1);
-      await allIsWell();
-      await using gate = await closeGate(superuserUrl(), { ...writes, at: 'commit' });
-      await logIn();
-      await gate.reached();
-      await act('kill', worker);
-      // Without its client the server goes on committing.
-      if (rollsBack) await gate.turnAway();
-      await gate.open();
-      await eventually(async () => expect(await effects()).toEqual(once), { timeoutMs: 40_000 });
-      await allIsWell();
-      expect(await effects()).toEqual(once);
-    },
-    60_000,
-  );
+    ['effect and commit', true],
+    ['commit and answer', false],
+  ])('has its effect once when killed between %s', async (_, rollsBack) => {
+    const { logIn, effects } = await prepare();
+    const once = (await effects()).map(() => 1);
+    await expectSettled();
+    await using transactionGate = await closeTransactionGate(superuserUrl(), { ...writes, at: 'commit' });
+    await logIn();
+    await transactionGate.waitUntilReached();
+    await control('kill', worker);
+    // Otherwise the server would commit although its client is gone.
+    if (rollsBack) await transactionGate.terminateBlocked();
+    await transactionGate.open();
+    await eventually(async () => expect(await effects()).toEqual(once));
+    await expectSettled();
+    expect(await effects()).toEqual(once);
+  });
 });
 
-test('PostgreSQL restarts under load: callers get 503 while it is gone, nothing else, and all recovers without a hand', async () => {
+test('a PostgreSQL restart under load causes only 503s, and everything recovers by itself', async () => {
   const before = await processes();
   const [{ email, password }, reader] = [await register(), await register()];
   const { token } = await logIn(reader);
-  const ask = caller(running().memberUrl);
+  const call = caller({ public: running().memberUrl });
   const device = { id: randomUUID(), name: 'phone', os: 'any' };
-  const asking: Record<string, () => Promise<Answer>> = {
+  const requests: Record<string, () => Promise<Answer>> = {
     registering: () =>
-      ask('POST', '/v1/members', {
-        body: { email: `${randomUUID()}@example.com`, password: randomUUID(), name: 'Somebody' },
+      call('POST', '/v1/members', {
+        body: { email: `${randomUUID()}@example.com`, password: randomUUID(), name: 'Anna' },
       }),
-    'logging in': () => ask('POST', '/v1/sessions', { body: { email, password, device } }),
-    reading: () => ask('GET', '/v1/sessions/current', { token }),
+    'logging in': () => call('POST', '/v1/sessions', { body: { email, password, device } }),
+    reading: () => call('GET', '/v1/sessions/current', { token }),
   };
-  const outcomes = Object.keys(asking).map((what) => ({
+  const outcomes = Object.keys(requests).map((what) => ({
     what,
-    well: 0,
-    /** Of each 503. */
+    succeeded: 0,
+    /** Retry-After of each 503. */
     retryAfters: [] as (string | null)[],
-    others: [] as unknown[],
+    unexpected: [] as unknown[],
   }));
   await using load = startLoad(
     [...outcomes, ...outcomes].map((outcome) => async () => {
-      const answer = await asking[outcome.what]!().catch((error: Error) => error);
-      if (Error.isError(answer)) outcome.others.push(answer.message);
-      else if (answer.status < 300) outcome.well += 1;
+      const answer = await requests[outcome.what]!().catch((error: Error) => error);
+      if (Error.isError(answer)) outcome.unexpected.push(answer.message);
+      else if (answer.status < 300) outcome.succeeded += 1;
       else if (answer.status === 503) outcome.retryAfters.push(answer.headers.get('retry-after'));
-      else outcome.others.push([answer.status, answer.body]);
+      else outcome.unexpected.push([answer.status, answer.body]);
     }),
   );
-  const goesOn = (so = outcomes.map(({ well }) => well)) =>
-    eventually(() => outcomes.every(({ well }, index) => well > so[index]! + 5), { timeoutMs: 20_000 });
-  await goesOn();
+  const waitForProgress = (since = outcomes.map(({ succeeded }) => succeeded)) =>
+    eventually(() => outcomes.every(({ succeeded }, index) => succeeded > since[index]! + 5));
+  await waitForProgress();
   await system.disconnectFromDatabase();
-  await act('restart', 'postgres');
+  await control('restart', 'postgres');
   await eventually(() => outcomes.every(({ retryAfters }) => retryAfters.length > 0));
-  await goesOn();
+  await waitForProgress();
   await load.end();
-  for (const { what, retryAfters, others } of outcomes) {
-    expect({ what, others }).toEqual({ what, others: [] });
-    expect({ what, unsaid: retryAfters.filter((seconds) => !/^[1-9]\d*$/.test(seconds ?? '')) }).toEqual({
+  for (const { what, retryAfters, unexpected } of outcomes) {
+    expect({ what, unexpected }).toEqual({ what, unexpected: [] });
+    expect({ what, invalid: retryAfters.filter((seconds) => !/^[1-9]\d*$/.test(seconds ?? '')) }).toEqual({
       what,
-      unsaid: [],
+      invalid: [],
     });
   }
   await system.connectToDatabase();
-  await allIsWell();
+  await expectSettled();
   const { postgres: _, ...after } = await processes();
   for (const [name, { pid }] of Object.entries(after)) expect([name, pid]).toEqual([name, before[name]!.pid]);
-}, 90_000);
+});
 
-test('the broker and the sidecars are killed under load: all arrive, in each member’s order, and each effect is there once', async () => {
+test('killing broker and sidecars under load loses nothing, keeps order and repeats no effect', async () => {
   const sessions: number[] = [];
   const people = await Promise.all(Array.from({ length: 4 }, register));
   await using load = startLoad(people.map((person) => async () => void sessions.push((await logIn(person)).number)));
-  const more = (before = sessions.length) => eventually(() => sessions.length > before + 10);
+  const waitForLogins = (before = sessions.length) => eventually(() => sessions.length > before + 10);
   for (const victim of ['broker', 'member-daprd', 'device-login-recorder-daprd', 'publish-recorder-daprd']) {
-    await more();
-    await act('kill', victim);
+    await waitForLogins();
+    await control('kill', victim);
   }
-  await more();
+  await waitForLogins();
   await load.end();
-  await invariants();
-  expect((await deliveries(running())).attempts).toBe(0);
-  // What a killed sidecar had in its hands is brought again by the broker after a while.
+  await expectInvariants();
+  expect((await deliveryTotals(running())).attempts).toBe(0);
+  // The broker repeats the deliveries that a killed sidecar had in progress, after a while.
   const recorded = () => count('login_record', 'session_number = any($1)', sessions);
-  await eventually(async () => expect(await recorded()).toBe(sessions.length), { timeoutMs: 40_000 });
+  await eventually(async () => expect(await recorded()).toBe(sessions.length));
   expect(firstOutOfOrder(await messagesOf(running().brokerUrl))).toEqual([]);
-}, 90_000);
+});
 
-/** Does each of these over and over, until it is told to end or the test is over. */
-function startLoad(asking: (() => Promise<void>)[]) {
-  let busy = true;
+/** Repeats each task until `end` is called or the test is over. */
+function startLoad(tasks: (() => Promise<void>)[]) {
+  let isRunning = true;
   const all = Promise.all(
-    asking.map(async (ask) => {
-      while (busy) await ask();
+    tasks.map(async (run) => {
+      while (isRunning) await run();
     }),
   );
   const end = async (): Promise<void> => {
-    busy = false;
+    isRunning = false;
     await all;
   };
   return { end, [Symbol.asyncDispose]: end };
 }
 
-/** Messages that the broker took for the first time although it had taken none yet of the fact before. */
+/** Returns the messages that the broker accepted before their predecessor. */
 function firstOutOfOrder(messages: { topic: string; body: string }[]): unknown[] {
   const last = new Map<string, number>();
   return messages

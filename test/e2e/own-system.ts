@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
-import { Api } from '../../local/api.ts';
-import type { Running } from '../../local/running.ts';
+import { Api } from '../../local/demo/api.ts';
+import type { Running } from '../../local/supervisor/running.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStackWith, type TestStack } from '../support/stack.ts';
-import { unacknowledged } from './broker.ts';
-import { deliveries, invariants } from './invariants.ts';
+import { countUnacknowledged } from './broker.ts';
+import { deliveryTotals, expectInvariants } from './invariants.ts';
 
 export interface Person {
   readonly id: string;
@@ -13,10 +13,7 @@ export interface Person {
   readonly password: string;
 }
 
-/**
- * A whole system for the tests of one file, with what they do to it and look up in it. What a test has killed is back before the next one
- * begins.
- */
+/** Starts a complete system for the tests of one file. Before each test, all processes are running again. */
 export function ownSystem(env: Record<string, string> = {}) {
   let stack: TestStack;
   let running: Running;
@@ -34,28 +31,25 @@ export function ownSystem(env: Record<string, string> = {}) {
     stack = await startStackWith({ env });
     running = await stack.running();
     await connectToDatabase();
-  }, 130_000);
+  });
   afterAll(async () => {
     await database?.end().catch(() => undefined);
     await stack?.[Symbol.asyncDispose]();
-  }, 60_000);
+  });
   beforeEach(() =>
-    eventually(
-      async () => {
-        for (const [name, { state }] of Object.entries(await processes()))
-          expect([name, state]).toEqual([name, 'running']);
-      },
-      { timeoutMs: 30_000 },
-    ),
+    eventually(async () => {
+      for (const [name, { state }] of Object.entries(await processes()))
+        expect([name, state]).toEqual([name, 'running']);
+    }),
   );
 
   const sql = async (statement: string, ...params: unknown[]) => (await database.query(statement, params)).rows;
 
   return {
-    /** Where everything is; of the processes, those that were there first. */
+    /** URLs, credentials and the first processes; `processes` returns the current ones. */
     running: () => running,
     processes,
-    /** Of the member system's database. */
+    /** Superuser's URL of the member database. */
     superuserUrl,
     connectToDatabase,
     disconnectFromDatabase: () => database.end(),
@@ -65,19 +59,19 @@ export function ownSystem(env: Record<string, string> = {}) {
       return (await sql(`select count(*)::int as n from ${table} where ${condition}`, ...params))[0].n;
     },
 
-    async act(verb: 'kill' | 'stop' | 'cont' | 'restart', name: string): Promise<void> {
+    async control(verb: 'kill' | 'stop' | 'cont' | 'restart', name: string): Promise<void> {
       expect(await stack.script('stack.ts', verb, name)).toMatchObject({ code: 0 });
     },
 
-    operator: () => new Api(running.memberUrl, running.memberOperatorToken),
+    operator: () => new Api(running.memberOperationsUrl, running.memberOperatorToken),
 
     async register(): Promise<Person> {
-      const person = { email: `${randomUUID()}@example.com`, password: randomUUID(), name: 'Somebody' };
+      const person = { email: `${randomUUID()}@example.com`, password: randomUUID(), name: 'Anna' };
       const { id } = await new Api(running.memberUrl).post('/v1/members', person);
       return { ...person, id };
     },
 
-    /** On a device that nobody else uses, unless told which. */
+    /** @param deviceId (default: a new device) */
     logIn: ({ email, password }: Person, deviceId: string = randomUUID()): Promise<{ number: number; token: string }> =>
       new Api(running.memberUrl).post('/v1/sessions', {
         email,
@@ -85,13 +79,13 @@ export function ownSystem(env: Record<string, string> = {}) {
         device: { id: deviceId, name: 'phone', os: 'any' },
       }),
 
-    invariants: async () => invariants(await stack.running()),
+    expectInvariants: async () => expectInvariants(await stack.running()),
 
-    /** Everything arrives, what was in somebody's hands a second time included, and no attempt was spent. */
-    async allIsWell(): Promise<void> {
-      await eventually(async () => expect(await unacknowledged(running.brokerUrl)).toBe(0), { timeoutMs: 40_000 });
-      await invariants(await stack.running());
-      expect(await deliveries(running)).toEqual({ attempts: 0, waiting: 0 });
+    /** Waits until all deliveries are acknowledged, then checks the invariants and that no attempt was spent. */
+    async expectSettled(): Promise<void> {
+      await eventually(async () => expect(await countUnacknowledged(running.brokerUrl)).toBe(0));
+      await expectInvariants(await stack.running());
+      expect(await deliveryTotals(running)).toEqual({ attempts: 0, waiting: 0 });
     },
   };
 }

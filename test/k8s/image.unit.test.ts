@@ -4,11 +4,11 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { digestOf, SOURCES } from '../../k8s/image.ts';
-import { temporaryFolder } from '../local/folder.ts';
+import { temporaryFolder } from '../support/folder.ts';
 
 const root = join(import.meta.dirname, '../..');
 const read = (name: string) => readFileSync(join(root, name), 'utf8');
-/** Instructions of the Dockerfile, a line each, by stage. */
+/** Instructions of the Dockerfile by stage, one per line. */
 const stages = read('Dockerfile')
   .replaceAll('\\\n', ' ')
   .split('\n')
@@ -22,14 +22,14 @@ const [before, dependencies, last] = stages as [string[], string[], string[]];
 const { version, dependencies: packages } = JSON.parse(read('package.json'));
 
 describe('The image', () => {
-  test('runs as nobody in particular, and nothing is changed after that', () => {
+  test('runs as an unprivileged user, and nothing is changed after that', () => {
     expect(last.filter((line) => line.startsWith('USER '))).toEqual(['USER 65532:65532']);
     const rest = last.slice(last.indexOf('USER 65532:65532') + 1);
     expect(rest).toEqual(['ENTRYPOINT ["node"]', expect.stringMatching(/^CMD /)]);
     expect(existsSync(join(root, JSON.parse(rest[1]!.replace('CMD ', ''))[0]))).toBe(true);
   });
 
-  test('has the dependencies of production, none of whose install scripts has run', () => {
+  test('has the production dependencies, installed without their scripts', () => {
     const installs = stages.flat().filter((line) => /^RUN .*npm (ci|install)/.test(line));
     expect(installs).toHaveLength(1);
     expect(installs[0]).toMatch(/ npm ci .*--omit=dev .*--ignore-scripts/);
@@ -37,14 +37,14 @@ describe('The image', () => {
     expect(last).toContainEqual(expect.stringMatching(/^RUN rm -rf .*\/npm .*\/npx /));
   });
 
-  test('is built on the exact Node that everything is tested with', () => {
+  test('is built on the exact Node version of the tests', () => {
     expect(before).toEqual([
       expect.stringMatching(`^ARG NODE_IMAGE=node:${packages.node}-\\w+-slim(@sha256:[0-9a-f]{64})?$`),
     ]);
     expect(`${dependencies[0]}; ${last[0]}`).toMatch(/^FROM \$\{NODE_IMAGE\} AS dependencies; FROM \$\{NODE_IMAGE\}$/);
   });
 
-  test('says what it is, which version, and from which commit', () => {
+  test('has labels for title, description, version and revision', () => {
     const labels = last.filter((line) => line.startsWith('LABEL ')).join(' ');
     for (const [label, value] of [
       ['title', 'member-system'],
@@ -57,7 +57,7 @@ describe('The image', () => {
       expect(last).toContainEqual(expect.stringMatching(new RegExp(`^ARG ${name}=`)));
   });
 
-  test('is made of nothing but what its tag in development is made of, and gets to see no more', () => {
+  test('copies exactly the sources of its development tag, and .dockerignore hides the rest', () => {
     const copied = stages
       .flat()
       .filter((line) => line.startsWith('COPY ') && !line.includes('--from='))
@@ -69,7 +69,7 @@ describe('The image', () => {
   });
 });
 
-test('a tag in development changes with every file, with its name, and with nothing else', async () => {
+test('a development tag changes with every file and file name, and with nothing else', async () => {
   await using folder = await temporaryFolder();
   const write = (name: string, text: string) => writeFile(join(folder.path, name), text);
   const digest = () => digestOf(folder.path, ['file', 'lib']);
@@ -86,52 +86,52 @@ test('a tag in development changes with every file, with its name, and with noth
   expect(new Set([first, second, digest()]).size).toBe(3);
 });
 
-describe('`npm run image` builds', () => {
-  /** Runs it where there are these programs only, each of which writes down how it is called; 1: it is there and does not work. */
+describe('`npm run image`', () => {
+  /** Runs the script with only these programs, which record their calls. @param programs exit codes of their commands */
   async function build(programs: Record<string, { info?: number; build?: number }>) {
     await using folder = await temporaryFolder();
-    const called = join(folder.path, 'called');
-    await writeFile(called, '');
+    const callLog = join(folder.path, 'calls');
+    await writeFile(callLog, '');
     for (const [name, { info = 0, build = 0 }] of Object.entries(programs)) {
-      const script = `#!/bin/sh\n[ "$1" = info ] && exit ${info}\necho "${name} $@" >> ${called}\nexit ${build}\n`;
+      const script = `#!/bin/sh\n[ "$1" = info ] && exit ${info}\necho "${name} $@" >> ${callLog}\nexit ${build}\n`;
       await writeFile(join(folder.path, name), script, { mode: 0o755 });
     }
     const run = promisify(execFile)(process.execPath, [join(root, 'k8s/image.ts'), '--tag', 'there/it:1'], {
       env: { PATH: folder.path },
     });
     const { stdout, stderr } = await run.catch((error: { stdout: string; stderr: string }) => error);
-    return { said: stdout + stderr, called: (await readFile(called, 'utf8')).trim() };
+    return { output: stdout + stderr, calls: (await readFile(callLog, 'utf8')).trim() };
   }
   const rest = `--tag there/it:1 --build-arg VERSION=${version} --build-arg REVISION=unknown ${root}`;
 
-  test('with docker, where it works', async () => {
-    const { said, called } = await build({ docker: {}, podman: {}, buildah: {} });
-    expect(said).toBe('there/it:1 was built by docker.\n');
-    expect(called).toBe(`docker build ${rest}`);
+  test('builds with docker where it works', async () => {
+    const { output, calls } = await build({ docker: {}, podman: {}, buildah: {} });
+    expect(output).toBe('there/it:1 was built by docker.\n');
+    expect(calls).toBe(`docker build ${rest}`);
   });
 
-  test('with podman, where docker has nobody to talk to', async () => {
-    const { said, called } = await build({ docker: { info: 1 }, podman: {}, buildah: {} });
-    expect(said).toBe('there/it:1 was built by podman.\n');
-    expect(called).toBe(`podman build --format docker ${rest}`);
+  test('builds with podman where docker has no daemon', async () => {
+    const { output, calls } = await build({ docker: { info: 1 }, podman: {}, buildah: {} });
+    expect(output).toBe('there/it:1 was built by podman.\n');
+    expect(calls).toBe(`podman build --format docker ${rest}`);
   });
 
-  test('with buildah, where there is nothing else', async () => {
-    const { said, called } = await build({ buildah: {} });
-    expect(said).toBe('there/it:1 was built by buildah.\n');
-    expect(called).toBe(`buildah build --layers --format docker ${rest}`);
+  test('builds with buildah where there is nothing else', async () => {
+    const { output, calls } = await build({ buildah: {} });
+    expect(output).toBe('there/it:1 was built by buildah.\n');
+    expect(calls).toBe(`buildah build --layers --format docker ${rest}`);
   });
 
-  test('with none, and says what to install', async () => {
+  test('names what to install where there is no builder', async () => {
     expect(await build({ docker: { info: 1 } })).toEqual({
-      said: 'To build the image, install docker, podman, buildah (any one)\n',
-      called: '',
+      output: 'Cannot build an image: install one of docker, podman, buildah\n',
+      calls: '',
     });
   });
 
-  test('with one only: when that fails, it does not try another, and says so', async () => {
-    const { said, called } = await build({ docker: { build: 1 }, podman: {} });
-    expect(said).toBe('docker could not build there/it:1\n');
-    expect(called).toBe(`docker build ${rest}`);
+  test('fails without trying another builder when the first one fails', async () => {
+    const { output, calls } = await build({ docker: { build: 1 }, podman: {} });
+    expect(output).toBe('docker failed to build there/it:1\n');
+    expect(calls).toBe(`docker build ${rest}`);
   });
 });

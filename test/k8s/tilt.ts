@@ -2,13 +2,13 @@ import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
-import { helm, tiltfile } from '../../local/programs.ts';
+import { helm, tiltfile } from '../../local/toolchain/programs.ts';
 import { programPath } from '../support/helm.ts';
 import { root } from '../support/stack.ts';
 
 const run = promisify(execFile);
 
-/** What the Tiltfile says to Tilt: a function, and what it is called with. */
+/** A call of a Tilt function by the Tiltfile, with its arguments. */
 export interface TiltCall {
   readonly function: string;
   // biome-ignore lint/suspicious/noExplicitAny: each function has arguments of its own
@@ -28,8 +28,8 @@ let programs: Promise<[string, string]> | undefined;
 
 /**
  * Evaluates a Tiltfile as `tilt up`, or another command, would.
- * @param settings what is written after `--`
- * @throws with what the interpreter complained of
+ * @param settings the arguments after `--`
+ * @throws with the interpreter's error
  */
 export async function evaluate({
   settings = {},
@@ -42,12 +42,12 @@ export async function evaluate({
 } = {}): Promise<TiltCall[]> {
   programs ??= Promise.all([programPath(tiltfile), programPath(helm[0])]);
   const [interpreter, renderer] = await programs;
-  const given = ['-helm', renderer, '-settings', JSON.stringify(settings), '-subcommand', subcommand];
-  const { stdout } = await run(interpreter, [...given, resolve(root, file)], { maxBuffer: 2 ** 26 });
+  const flags = ['-helm', renderer, '-settings', JSON.stringify(settings), '-subcommand', subcommand];
+  const { stdout } = await run(interpreter, [...flags, resolve(root, file)], { maxBuffer: 2 ** 26 });
   return JSON.parse(stdout);
 }
 
-/** All that these calls would have Tilt apply, as one stream of YAML. */
+/** Returns the objects that Tilt would apply after these calls, as one YAML stream. */
 export const yamlOf = (calls: readonly TiltCall[]): string =>
   calls
     .filter((it) => it.function === 'k8s_yaml')
@@ -56,3 +56,17 @@ export const yamlOf = (calls: readonly TiltCall[]): string =>
 
 export const objectsOf = (calls: readonly TiltCall[]): TiltObject[] =>
   parseAllDocuments(yamlOf(calls)).map((it) => it.toJS());
+
+/** Returns the arguments of each call of a Tilt function. */
+export const argumentsOf = (calls: readonly TiltCall[], name: string) =>
+  calls.filter((it) => it.function === name).map((it) => it.arguments);
+
+/** Returns the names of all resources that these calls define. */
+export const resourcesOf = (calls: readonly TiltCall[]) => [
+  ...argumentsOf(calls, 'k8s_resource').map((it) => it.workload ?? it.new_name),
+  ...argumentsOf(calls, 'local_resource').map((it) => it.name),
+];
+
+const WORKLOADS = ['Deployment', 'StatefulSet', 'Job', 'CronJob'];
+export const isWorkload = ({ kind }: TiltObject) => WORKLOADS.includes(kind);
+export const podOf = ({ kind, spec }: TiltObject) => (kind === 'CronJob' ? spec.jobTemplate.spec : spec).template.spec;

@@ -1,18 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { endLeftovers } from '../../local/leftovers.ts';
-import { lock } from '../../local/lock.ts';
-import { identify } from '../../local/process-identity.ts';
-import { type Running, type RunningProcess, readRunning, writeRunning } from '../../local/running.ts';
-import { secretsOf } from '../../local/secrets.ts';
+import { lock } from '../../local/supervisor/lock.ts';
+import { endLeftovers } from '../../local/supervisor/orphans.ts';
+import { identify } from '../../local/supervisor/process-identity.ts';
+import { type Running, type RunningProcess, readRunning, writeRunning } from '../../local/supervisor/running.ts';
+import { brokerArguments } from '../../local/topology/broker.ts';
+import { secretsOf } from '../../local/topology/secrets.ts';
 import { eventually } from '../support/eventually.ts';
-import { temporaryFolder } from './folder.ts';
+import { temporaryFolder } from '../support/folder.ts';
 
-const lockModule = JSON.stringify(join(import.meta.dirname, '../../local/lock.ts'));
+const lockModule = JSON.stringify(join(import.meta.dirname, '../../local/supervisor/lock.ts'));
 
-test('a data directory belongs to one supervisor, until that one ends, however it ends', async () => {
+test('a data directory is locked by one supervisor until that ends, also by SIGKILL', async () => {
   await using folder = await temporaryFolder();
   const code = `import { lock } from ${lockModule}; lock(${JSON.stringify(folder.path)}); console.log('taken'); setInterval(() => {}, 1000)`;
   const other = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -24,12 +25,50 @@ test('a data directory belongs to one supervisor, until that one ends, however i
   lock(folder.path)[Symbol.dispose]();
 });
 
-test('secrets are made once, and are for their owner only', async () => {
+test('secrets are created once and readable by their owner only', async () => {
   await using folder = await temporaryFolder();
   const secrets = await secretsOf(folder.path);
   expect(Buffer.from(secrets.member.masterKey, 'base64')).toHaveLength(32);
   expect(await secretsOf(folder.path)).toEqual(secrets);
   expect(statSync(join(folder.path, 'secrets.json')).mode & 0o777).toBe(0o600);
+});
+
+test('secrets from before the broker had users are kept and gain a password for each user', async () => {
+  await using folder = await temporaryFolder();
+  const file = join(folder.path, 'secrets.json');
+  const { brokerPasswords, ...rest } = await secretsOf(folder.path);
+  expect(Object.keys(brokerPasswords)).toEqual(expect.arrayContaining(['administrator', 'member', 'publish-recorder']));
+  const old = { ...rest, brokerToken: 'of all sidecars' };
+  writeFileSync(file, JSON.stringify(old));
+  const secrets = await secretsOf(folder.path);
+  expect(secrets).toMatchObject(old);
+  expect(new Set(Object.values(secrets.brokerPasswords)).size).toBe(Object.keys(brokerPasswords).length);
+  // A single user that was added later.
+  const { member, ...others } = secrets.brokerPasswords;
+  writeFileSync(file, JSON.stringify({ ...secrets, brokerPasswords: others }));
+  const again = await secretsOf(folder.path);
+  expect(again).toEqual({ ...secrets, brokerPasswords: { ...secrets.brokerPasswords, member: expect.any(String) } });
+  expect(again.brokerPasswords.member).not.toBe(member);
+  expect(await secretsOf(folder.path)).toEqual(again);
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+});
+
+test('streams from before the broker had accounts are moved to the account events, once', async () => {
+  await using folder = await temporaryFolder();
+  const streams = (account: string) => join(folder.path, 'jetstream', account, 'streams');
+  mkdirSync(streams('$G'), { recursive: true });
+  for (let start = 0; start < 2; start++) {
+    await brokerArguments(folder.path, 4222, []);
+    expect([existsSync(streams('events')), existsSync(streams('$G'))]).toEqual([true, false]);
+  }
+});
+
+test('unreadable secrets are not replaced', async () => {
+  await using folder = await temporaryFolder();
+  await secretsOf(folder.path);
+  writeFileSync(join(folder.path, 'secrets.json'), '{ "member": ');
+  await expect(secretsOf(folder.path)).rejects.toThrow('JSON');
+  expect(readFileSync(join(folder.path, 'secrets.json'), 'utf8')).toBe('{ "member": ');
 });
 
 const urls = { owner: 'o', app: 'a', relay: 'r', housekeeping: 'h', readonly: 'ro' };
@@ -40,6 +79,8 @@ function runningWith(processes: Record<string, RunningProcess>): Running {
     startedAt: new Date().toISOString(),
     memberUrl: 'http://127.0.0.1:1',
     familyAccountUrl: 'http://127.0.0.1:2',
+    memberOperationsUrl: 'http://127.0.0.1:3',
+    familyAccountOperationsUrl: 'http://127.0.0.1:4',
     memberOperatorToken: 'm',
     familyAccountOperatorToken: 'f',
     databases: { superuser: 's', member: urls, familyAccount: urls },
@@ -48,7 +89,7 @@ function runningWith(processes: Record<string, RunningProcess>): Running {
   };
 }
 
-test('running.json says what runs, to its owner only', async () => {
+test('running.json lists what runs, readable by its owner only', async () => {
   await using folder = await temporaryFolder();
   await expect(readRunning(folder.path)).rejects.toThrow('Nothing runs in');
   const running = runningWith({});
@@ -57,22 +98,22 @@ test('running.json says what runs, to its owner only', async () => {
   expect(statSync(join(folder.path, 'running.json')).mode & 0o777).toBe(0o600);
 });
 
-async function sleeper(): Promise<{ child: ChildProcess; seen: RunningProcess }> {
+async function startSleeper(): Promise<{ child: ChildProcess; recorded: RunningProcess }> {
   const child = spawn('sleep', ['600']);
   await once(child, 'spawn');
   const { pid, started } = (await identify(child.pid!))!;
-  const seen = { pid, started, command: 'in a namespace sleep 600', ports: {}, restarts: 0, log: '' };
-  return { child, seen: { ...seen, stopSignal: 'SIGTERM', state: 'running' } };
+  const recorded = { pid, started, command: 'in a namespace sleep 600', ports: {}, restarts: 0, log: '' };
+  return { child, recorded: { ...recorded, stopSignal: 'SIGTERM', state: 'running' } };
 }
 
-test('what a killed supervisor has left is ended; a process that only has the same number is not', async () => {
+test('orphans of a killed supervisor are ended, other processes with their ids are not', async () => {
   await using folder = await temporaryFolder();
-  const [mine, another, older] = await Promise.all([sleeper(), sleeper(), sleeper()]);
+  const [mine, another, older] = await Promise.all([startSleeper(), startSleeper(), startSleeper()]);
   try {
     const processes = {
-      mine: mine.seen,
-      another: { ...another.seen, command: 'nats-server --config x' },
-      older: { ...older.seen, started: '1 of another boot' },
+      mine: mine.recorded,
+      another: { ...another.recorded, command: 'nats-server --config x' },
+      older: { ...older.recorded, started: '1 of another boot' },
     };
     writeRunning(folder.path, runningWith(processes));
     expect(await endLeftovers(folder.path)).toEqual(['mine']);
@@ -84,7 +125,7 @@ test('what a killed supervisor has left is ended; a process that only has the sa
   }
 });
 
-test('a damaged running.json does not keep the system from starting', async () => {
+test('a damaged running.json does not prevent a start', async () => {
   await using folder = await temporaryFolder();
   writeRunning(folder.path, { ...runningWith({}), processes: undefined as never });
   expect(await endLeftovers(folder.path)).toEqual([]);

@@ -1,6 +1,6 @@
 import { dataDirectory, readOptions } from '../../local/options.ts';
 
-test('without flags the story is played once and the system stays up, at its usual ports', () => {
+test('the default options play the story once and keep the system up at its usual ports', () => {
   expect(readOptions([])).toEqual({
     fresh: false,
     once: false,
@@ -12,7 +12,7 @@ test('without flags the story is played once and the system stays up, at its usu
   });
 });
 
-test('every flag says what it says', () => {
+test('every flag sets its option', () => {
   const options = readOptions(['--fresh', '--once', '--no-story', '--replicas', '2', '--data', '/somewhere']);
   expect(options).toMatchObject({ fresh: true, once: true, story: false, replicas: 2, dataDir: '/somewhere' });
   expect(options.usualPorts).toBe(false);
@@ -24,11 +24,11 @@ test.each([
   [['--replicas', '0'], "--replicas takes a number from 1 to 9, not '0'"],
   [['--replicas', 'two'], "not 'two'"],
   [['--data'], "Option '--data <value>' argument missing"],
-])('%j is refused', (args, message) => {
+])('the arguments %j are refused', (args, message) => {
   expect(() => readOptions(args)).toThrow(message);
 });
 
-test('a flag that npm took for its own, since there was no -- before it, is not left out in silence', () => {
+test('a flag that npm consumed, because -- was missing, is reported', () => {
   process.env.npm_config_once = 'true';
   try {
     expect(() => readOptions([])).toThrow('npm start -- --once');

@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Api } from '../../local/api.ts';
-import type { Running } from '../../local/running.ts';
+import { Api } from '../../local/demo/api.ts';
+import type { Running } from '../../local/supervisor/running.ts';
 import { publishRaw } from '../e2e/broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { python } from '../support/python.ts';
@@ -23,7 +23,7 @@ beforeAll(async () => {
 }, 400_000);
 afterAll(() => stack?.[Symbol.asyncDispose](), 60_000);
 beforeEach(async () => {
-  // Schemathesis keeps what it has found in the folder that it runs in, and is configured there.
+  // Schemathesis stores its findings in its working directory, and reads its configuration there.
   folder = await mkdtemp(join(tmpdir(), 'member-system-fuzz-'));
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
@@ -39,49 +39,52 @@ const checks = [
   'ignored_auth',
 ];
 
-/** Who asks, and what is there for him to meet. */
-interface Visit {
+/** A caller's token, and the values that it can use. */
+interface Scenario {
   readonly token?: string;
-  /** By the path as it is described: of which parameters, such as `path.id` or `body.email`, which values are known to somebody. */
+  /** Known values by path of the description and by parameter, such as `path.id` or `body.email`. */
   readonly known?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
-  /** What would end the visit. */
-  readonly without?: readonly string[];
-  /** What has to succeed at least once: then more was tried than how ids that nobody has are refused. */
-  readonly succeeds: readonly string[];
+  /** Operations that would end the caller's session. */
+  readonly excluded?: readonly string[];
+  /** Operations that have to succeed at least once, so that not only rejections are tested. */
+  readonly mustSucceed: readonly string[];
 }
 
 interface Findings {
   readonly code: number;
-  /** The end of what was said. */
-  readonly said: string;
-  /** By `METHOD path` as it is described: the statuses that were answered. */
+  /** The end of the output. */
+  readonly output: string;
+  /** Answered statuses, by `METHOD path` of the description. */
   readonly answered: ReadonlyMap<string, ReadonlySet<number>>;
 }
 
-/** Asks an API whatever its own description allows and forbids. */
-async function fuzz(url: string, { token, known = {}, without = [] }: Omit<Visit, 'succeeds'>): Promise<Findings> {
+/** Sends an API valid and invalid requests, generated from its own description. */
+async function fuzz(
+  url: string,
+  { token, known = {}, excluded = [] }: Omit<Scenario, 'mustSucceed'>,
+): Promise<Findings> {
   await writeFile(join(folder, 'schemathesis.toml'), configure(known));
   const har = join(folder, 'all.har');
   const args = [
     ...['run', `${url}/openapi.json`, '--url', url],
     ...(token ? ['--header', `Authorization: Bearer ${token}`] : []),
-    ...without.flatMap((operation) => ['--exclude-name', operation]),
+    ...excluded.flatMap((operation) => ['--exclude-name', operation]),
     ...['--phases', 'coverage,fuzzing,stateful', '--checks', checks.join(','), '--max-time', `${SECONDS}`],
     ...['--max-response-time', '5', '--request-timeout', '10', '--continue-on-failure'],
     ...['--warnings', 'off', '--no-color', '--report-har-path', har],
   ];
-  const ended = await new Promise<{ code: number; said: string }>((resolve) => {
+  const ended = await new Promise<{ code: number; output: string }>((resolve) => {
     const options = { cwd: folder, timeout: 10 * SECONDS * 1000, maxBuffer: 2 ** 28 };
     execFile(schemathesis, args, options, (error, stdout, stderr) => {
       const code = error ? (typeof error.code === 'number' ? error.code : -1) : 0;
-      resolve({ code, said: `${stdout}${stderr}`.slice(-5_000) });
+      resolve({ code, output: `${stdout}${stderr}`.slice(-5_000) });
     });
   });
   return { ...ended, answered: await statusesIn(har, url) };
 }
 
-/** Most values are known ones; the others are made up. */
-function configure(known: NonNullable<Visit['known']>): string {
+/** Returns a configuration in which most values are known ones and the others generated. */
+function configure(known: NonNullable<Scenario['known']>): string {
   const lines: string[] = [];
   for (const [path, parameters] of Object.entries(known)) {
     const bindings = Object.entries(parameters).map(([parameter, values]) => {
@@ -103,8 +106,8 @@ async function statusesIn(har: string, url: string): Promise<Map<string, Set<num
     .map((path) => ({ path, pattern: new RegExp(`^${path.replace(/\{\w+\}/g, '[^/]+')}$`) }));
   const answered = new Map<string, Set<number>>();
   for (const { request, response } of log.entries) {
-    const asked = new URL(request.url).pathname;
-    const name = `${request.method} ${patterns.find(({ pattern }) => pattern.test(asked))?.path ?? asked}`;
+    const pathname = new URL(request.url).pathname;
+    const name = `${request.method} ${patterns.find(({ pattern }) => pattern.test(pathname))?.path ?? pathname}`;
     answered.set(name, (answered.get(name) ?? new Set()).add(response.status));
   }
   return answered;
@@ -112,7 +115,7 @@ async function statusesIn(har: string, url: string): Promise<Map<string, Set<num
 
 const member = (token?: string) => new Api(running.memberUrl, token);
 const families = (token?: string) => new Api(running.familyAccountUrl, token);
-const operator = () => member(running.memberOperatorToken);
+const operator = () => new Api(running.memberOperationsUrl, running.memberOperatorToken);
 
 interface Person {
   readonly id: string;
@@ -121,9 +124,9 @@ interface Person {
   readonly token: string;
 }
 
-async function somebody(): Promise<Person> {
+async function createMember(): Promise<Person> {
   const person = { email: `${randomUUID()}@example.com`, password: randomUUID() };
-  const { id } = await member().post('/v1/members', { ...person, name: 'Somebody' });
+  const { id } = await member().post('/v1/members', { ...person, name: 'Anna' });
   return { id, ...person, token: await logIn(person) };
 }
 
@@ -132,16 +135,16 @@ async function logIn({ email, password }: Pick<Person, 'email' | 'password'>): P
   return (await member().post('/v1/sessions', { email, password, device })).token;
 }
 
-async function verified(): Promise<Person> {
-  const person = await somebody();
+async function createVerifiedMember(): Promise<Person> {
+  const person = await createMember();
   const verification = { identityVerificationId: `ok-${randomUUID()}` };
   await member(person.token).put(`/v1/members/${person.id}/identity-verification`, verification);
   return person;
 }
 
-/** A family account with a second member, and codes that nobody has used. */
-async function family() {
-  const [owner, second] = [await verified(), await verified()];
+/** Opens a family account with a second member and two unused invitation codes. */
+async function createFamily() {
+  const [owner, second] = [await createVerifiedMember(), await createVerifiedMember()];
   const account = await families(owner.token).post('/v1/family-accounts', { name: 'Home' });
   const invite = async () => (await families(owner.token).post(`/v1/family-accounts/${account.id}/invitations`)).code;
   await families(second.token).post(`/v1/invitations/${await invite()}/acceptance`);
@@ -151,15 +154,15 @@ async function family() {
 const eventsOf = async (api: Api, id: string): Promise<string[]> =>
   (await api.get(`/v1/events?aggregateId=${id}`)).events.map((event: { id: string }) => event.id);
 
-async function asOperator(): Promise<Visit> {
-  const people = await Promise.all(Array.from({ length: 8 }, somebody));
-  const ids = people.map(({ id }) => id);
-  // Some of whom it makes withdraw.
-  const staying = await somebody();
-  const consumer = 'publish-recorder';
+async function asOperator(): Promise<Scenario> {
+  const members = await Promise.all(Array.from({ length: 8 }, createMember));
+  const ids = members.map(({ id }) => id);
+  // The operator withdraws some of the others.
+  const staying = await createMember();
+  const consumer = 'publish-recorder:body';
   for (let i = 0; i < 5; i++) {
-    const stranger = { specversion: '1.0', id: randomUUID(), source: '/stranger', type: 'x', data: 'no event' };
-    await publishRaw(running.brokerUrl, 'member-internal', JSON.stringify(stranger));
+    const foreign = { specversion: '1.0', id: randomUUID(), source: '/foreign', type: 'x', data: 'no event' };
+    await publishRaw(running.brokerUrl, 'member-internal', JSON.stringify(foreign));
   }
   const dead = await eventually(async () => {
     const { deliveries } = await operator().get('/v1/dead-letters');
@@ -180,7 +183,7 @@ async function asOperator(): Promise<Visit> {
       '/v1/dead-letters/{consumer}/{eventId}': delivery,
       '/v1/dead-letters/{consumer}/{eventId}/discard': delivery,
     },
-    succeeds: [
+    mustSucceed: [
       'GET /v1/members/{id}',
       'DELETE /v1/members/{id}',
       'GET /v1/members/{id}/login-records',
@@ -197,9 +200,9 @@ async function asOperator(): Promise<Visit> {
   };
 }
 
-async function asMember(): Promise<Visit> {
-  const self = await somebody();
-  const other = await somebody();
+async function asMember(): Promise<Scenario> {
+  const self = await createMember();
+  const other = await createMember();
   const id = { 'path.id': [self.id, self.id, self.id, other.id] };
   return {
     token: self.token,
@@ -212,14 +215,14 @@ async function asMember(): Promise<Visit> {
         'body.identityVerificationId': [`ok-${randomUUID()}`, `ok-${randomUUID()}`, `no-${randomUUID()}`, 'unknown'],
       },
     },
-    without: [
+    excluded: [
       'DELETE /v1/members/{id}',
       'DELETE /v1/sessions/current',
       'DELETE /v1/sessions/{number}',
-      // It finds out the device, logs somebody else in there, and is logged out.
+      // A generated login of another member on the same device would log this one out.
       'POST /v1/sessions',
     ],
-    succeeds: [
+    mustSucceed: [
       'GET /v1/members/{id}',
       'PATCH /v1/members/{id}',
       'GET /v1/members/{id}/login-records',
@@ -232,8 +235,8 @@ async function asMember(): Promise<Visit> {
   };
 }
 
-async function asFamilyMember(): Promise<Visit> {
-  const [own, another] = [await family(), await family()];
+async function asFamilyMember(): Promise<Scenario> {
+  const [own, another] = [await createFamily(), await createFamily()];
   const id = { 'path.id': [own.id, own.id, own.id, another.id] };
   return {
     token: own.owner.token,
@@ -244,13 +247,17 @@ async function asFamilyMember(): Promise<Visit> {
       '/v1/family-accounts/{id}/invitations': id,
       '/v1/invitations/{code}/acceptance': { 'path.code': [...own.codes, ...another.codes] },
     },
-    succeeds: ['GET /v1/family-accounts', 'GET /v1/family-accounts/{id}', 'POST /v1/family-accounts/{id}/invitations'],
+    mustSucceed: [
+      'GET /v1/family-accounts',
+      'GET /v1/family-accounts/{id}',
+      'POST /v1/family-accounts/{id}/invitations',
+    ],
   };
 }
 
-async function asFamilyOperator(): Promise<Visit> {
-  const { id } = await family();
-  const api = families(running.familyAccountOperatorToken);
+async function asFamilyOperator(): Promise<Scenario> {
+  const { id } = await createFamily();
+  const api = new Api(running.familyAccountOperationsUrl, running.familyAccountOperatorToken);
   return {
     token: running.familyAccountOperatorToken,
     known: {
@@ -259,7 +266,7 @@ async function asFamilyOperator(): Promise<Visit> {
       '/v1/events/{id}': { 'path.id': await eventsOf(api, id) },
       '/v1/topics/{topic}/latest-event': { 'path.topic': ['family-account-external'] },
     },
-    succeeds: [
+    mustSucceed: [
       'GET /v1/family-accounts/{id}',
       'GET /v1/events',
       'GET /v1/events/{id}',
@@ -268,8 +275,8 @@ async function asFamilyOperator(): Promise<Visit> {
   };
 }
 
-async function asNobody(...succeeds: string[]): Promise<Visit> {
-  const [person, { id, codes }] = [await somebody(), await family()];
+async function asAnonymous(...mustSucceed: string[]): Promise<Scenario> {
+  const [person, { id, codes }] = [await createMember(), await createFamily()];
   return {
     known: {
       '/v1/members/{id}': { 'path.id': [person.id] },
@@ -277,30 +284,33 @@ async function asNobody(...succeeds: string[]): Promise<Visit> {
       '/v1/family-accounts/{id}': { 'path.id': [id] },
       '/v1/invitations/{code}/acceptance': { 'path.code': codes },
     },
-    succeeds,
+    mustSucceed,
   };
 }
 
-const OPEN_TO_NOBODY = ['POST /v1/members', 'POST /v1/sessions'];
+const OPEN_TO_ALL = ['POST /v1/members', 'POST /v1/sessions'];
 
-test.each<[who: string, api: 'member' | 'familyAccount', prepare: () => Promise<Visit>]>([
+test.each<[caller: string, api: 'member' | 'familyAccount', prepare: () => Promise<Scenario>]>([
   ['an operator', 'member', asOperator],
   ['an operator', 'familyAccount', asFamilyOperator],
   ['a member', 'member', asMember],
   ['a member', 'familyAccount', asFamilyMember],
-  ['nobody', 'member', () => asNobody(...OPEN_TO_NOBODY)],
-  ['nobody', 'familyAccount', () => asNobody()],
+  ['an anonymous caller', 'member', () => asAnonymous(...OPEN_TO_ALL)],
+  ['an anonymous caller', 'familyAccount', () => asAnonymous()],
 ])(
-  'whatever %s asks of the %s API, the answer is one that its description knows, in time, and no 5xx',
-  async (who, api, prepare) => {
-    const { succeeds, ...visit } = await prepare();
-    const { code, said, answered } = await fuzz(running[`${api}Url`], visit);
-    expect({ code, said }).toEqual({ code: 0, said: expect.stringContaining('No issues found') });
+  '%s fuzzing the %s API gets described answers in time, no 5xx',
+  async (caller, api, prepare) => {
+    const { mustSucceed, ...scenario } = await prepare();
+    const { code, output, answered } = await fuzz(
+      running[`${api}${caller === 'an operator' ? 'Operations' : ''}Url` as const],
+      scenario,
+    );
+    expect({ code, output }).toEqual({ code: 0, output: expect.stringContaining('No issues found') });
     const succeeded = [...answered]
       .filter(([name, statuses]) => !name.startsWith('OPTIONS ') && [...statuses].some((status) => status < 300))
       .map(([name]) => name);
-    expect(succeeded).toEqual(expect.arrayContaining([...succeeds]));
-    if (who === 'nobody') expect(succeeded.filter((name) => !OPEN_TO_NOBODY.includes(name))).toEqual([]);
+    expect(succeeded).toEqual(expect.arrayContaining([...mustSucceed]));
+    if (caller === 'an anonymous caller') expect(succeeded.filter((name) => !OPEN_TO_ALL.includes(name))).toEqual([]);
   },
   700_000,
 );

@@ -12,14 +12,14 @@ export interface Urls {
 export interface TestDatabase extends AsyncDisposable {
   /** Connection strings by role. */
   readonly urls: Urls;
-  /** Runs SQL as the superuser, past every privilege: for looking, and for making trouble. */
+  /** Runs SQL as the superuser, to inspect the database and to inject faults. */
   sql<Row = Record<string, unknown>>(text: string, params?: unknown[]): Promise<Row[]>;
   drop(): Promise<void>;
 }
 
 /**
- * A database of its own for one test file, cloned from the migrated template of that system.
- * @param system `member`, `family_account`, or `lab`, which has the tables of eventing only
+ * Creates a database for one test file, cloned from the migrated template of a system.
+ * @param system `member`, `family_account`, or `lamp`, which has the tables of eventing only
  */
 export async function createTestDatabase(system: string): Promise<TestDatabase> {
   const { superuserUrl, systems } = JSON.parse(process.env.TEST_POSTGRES ?? '{}') as {
@@ -41,7 +41,7 @@ export async function createTestDatabase(system: string): Promise<TestDatabase> 
   ) as unknown as Urls;
   const client = new Client(inDatabase(superuserUrl, name));
   await client.connect();
-  // The database is dropped by force, also under a client that waits.
+  // Dropping the database by force also disconnects this client.
   client.on('error', () => undefined);
   const drop = async (): Promise<void> => {
     await client.end();
@@ -50,7 +50,7 @@ export async function createTestDatabase(system: string): Promise<TestDatabase> 
   let last: Promise<unknown> = Promise.resolve();
   return {
     urls,
-    // One after the other on one connection, so that a test can begin a transaction and look at it from elsewhere.
+    // Queries run in order on one connection, so that a test can hold a transaction open while others observe it.
     sql<Row>(text: string, params?: unknown[]): Promise<Row[]> {
       const result = last.then(() => client.query(text, params)).then(({ rows }) => rows as Row[]);
       last = result.catch(() => undefined);

@@ -1,7 +1,7 @@
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createSystem, startPostgres } from '../../local/postgres.ts';
+import { createSystem, startPostgres } from '../../local/topology/postgres.ts';
 import { templates } from './templates.ts';
 
 /** Starts one real PostgreSQL for all integration tests and migrates a template database for each system; tests clone them. */

@@ -1,8 +1,9 @@
 import type Router from '@koa/router';
-import type Koa from 'koa';
+import type { Api } from '#http/http';
+import type { Listener } from '#http/listeners';
 
-/** What every service shows to everybody. */
-export const OPEN_TO_ALL = [
+/** Documentation that every service with an API serves at its listeners for people. */
+const DOCUMENTS = [
   'GET /',
   'GET /asyncapi.json',
   'GET /docs',
@@ -13,20 +14,26 @@ export const OPEN_TO_ALL = [
   'GET /docs/init.js',
   'GET /docs/swagger-ui-bundle.js',
   'GET /docs/swagger-ui.css',
-  'GET /healthz',
   'GET /openapi.json',
-  'GET /readyz',
 ];
 
-/** Log, headers, parting when leaving, refusal of what nobody answered: these have no routes. */
-const WITHOUT_ROUTES = 4;
+/** Routes of every service that need no credential, by listener. */
+export const OPEN_TO_ALL: Readonly<Record<Listener, readonly string[]>> = {
+  public: DOCUMENTS,
+  sidecar: ['GET /healthz'],
+  operations: [...DOCUMENTS, 'GET /healthz', 'GET /readyz'],
+};
 
-/** All that an app answers, whoever has mounted it there, as `METHOD path`. @throws when something is mounted whose routes cannot be seen */
-export function routesOf(app: Koa): string[] {
-  const mounted = app.middleware as { router?: Router }[];
+/** Number of middlewares without routes: log, headers, shutdown, content coding, unknown routes; at the sidecar's also its token. */
+const WITHOUT_ROUTES = { public: 5, sidecar: 6, operations: 5 };
+
+/** Lists all routes of a listener, as `METHOD path`. @throws when a middleware is mounted whose routes cannot be listed */
+export function routesOf(api: Api, listener: Listener): string[] {
+  const mounted = api[listener].middleware as { router?: Router }[];
   const routers = mounted.flatMap(({ router }) => router ?? []);
   const others = mounted.length - routers.length;
-  if (others !== WITHOUT_ROUTES) throw new Error(`${others} have no routes to be seen, not ${WITHOUT_ROUTES}`);
+  const expected = WITHOUT_ROUTES[listener];
+  if (others !== expected) throw new Error(`${others} middlewares without routes, expected ${expected}`);
   return routers.flatMap(({ stack }) =>
     stack.map(({ methods, path }) => `${methods.filter((method) => method !== 'HEAD').join(' ') || 'ANY'} ${path}`),
   );

@@ -1,6 +1,6 @@
 /**
- * What part of the work this thread did, the one with the event loop, of all that the process did. Unlike the time in which the event loop
- * comes round it is the same on a busy machine.
+ * Returns the event loop thread's share (0 to 1) of the CPU time that the process spends during `work`. Unlike the delay of the event loop
+ * it does not depend on the load of the machine.
  */
 export async function shareOfThisThread(work: () => Promise<unknown>): Promise<number> {
   const sum = ({ user, system }: NodeJS.CpuUsage) => user + system;

@@ -4,9 +4,9 @@ import type { TestDatabase } from './database.ts';
 type Query = (sql: string) => Promise<{ rows: Record<string, string | null>[] }>;
 
 /**
- * Remembers all that a database holds, as a backup of this moment would.
- * @param query on a connection of a superuser, which nothing else uses meanwhile
- * @returns what makes the database what it was; to be called while nobody is connected to it
+ * Takes a snapshot of a database's contents, as a backup would.
+ * @param query runs SQL on a superuser's connection that nothing else uses meanwhile
+ * @returns a function that restores the contents; call it while no other session is connected
  */
 export async function snapshot(query: Query): Promise<() => Promise<void>> {
   await query('begin isolation level repeatable read');
@@ -27,8 +27,8 @@ export async function snapshot(query: Query): Promise<() => Promise<void>> {
 }
 
 /**
- * The database of a test as it was before something happened, put right by what its outbox then had, as a topic would have it.
- * @param andThen happens to the restored database before that
+ * Restores a test's database to its state before `happens`, then the lost events from its outbox messages, as from a topic.
+ * @param andThen runs on the restored database before its events are restored
  */
 export async function restoredToBefore(
   { database, ...options }: Omit<RestoreOptions, 'topic' | 'log'> & { database: TestDatabase },
@@ -47,7 +47,7 @@ export async function restoredToBefore(
   return restore({ ...options, topic: { since: new Date(0), messages: messages() }, log });
 }
 
-/** Remembers a test's database; see `snapshot`. */
+/** Takes a snapshot of a test's database; see `snapshot`. */
 export function snapshotOf(database: TestDatabase): Promise<() => Promise<void>> {
   return snapshot(async (text) => ({ rows: await database.sql(text) }));
 }

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Running, readRunning } from '../../local/running.ts';
+import { type Running, readRunning } from '../../local/supervisor/running.ts';
 import { eventually } from './eventually.ts';
 
 /** This project's folder. */
@@ -10,22 +10,22 @@ export const root = join(import.meta.dirname, '../..');
 
 export interface TestStack extends AsyncDisposable {
   readonly dataDir: string;
-  /** What runs right now: processes get new ids when they are started again. */
+  /** Returns what runs now; restarted processes have new ids. */
   running(): Promise<Running>;
-  /** Runs a script of local/ against this stack, such as `stack.ts kill member-relay`; answers what it printed. */
+  /** Runs a script of local/ against this stack, such as `stack.ts kill member-relay`. @returns its exit code and output */
   script(name: string, ...args: string[]): Promise<{ code: number; output: string }>;
-  /** What the runner has printed so far. */
+  /** Returns what the runner has printed so far. */
   output(): string;
-  /** Ctrl-C, and the runner's exit code. */
+  /** Sends SIGINT, as Ctrl-C does. @returns the runner's exit code */
   interrupt(): Promise<number>;
 }
 
-/** The whole system on real parts, in a folder and on ports of its own, as `npm start` runs it. */
+/** Starts the whole system with real infrastructure, as `npm start` does, with its own folder and ports. */
 export async function startStack(...flags: string[]): Promise<TestStack> {
   return startStackWith({}, ...flags);
 }
 
-/** The same, with more in its environment, or from another tree than this one. */
+/** Starts the system with more environment variables, or from another source tree. */
 export async function startStackWith(
   { env = {}, tree = root }: { env?: Record<string, string>; tree?: string },
   ...flags: string[]
@@ -34,26 +34,27 @@ export async function startStackWith(
   const runner = node(tree, ['local/main.ts', '--no-story', '--data', dataDir, ...flags], env);
   const printed = collect(runner);
   const exited = new Promise<number>((resolve) => runner.once('exit', (code) => resolve(code ?? -1)));
-  let over = false;
+  let hasEnded = false;
   void exited.then(() => {
-    over = true;
+    hasEnded = true;
   });
   const interrupt = async (): Promise<number> => {
-    if (!over) runner.kill('SIGINT');
+    if (!hasEnded) runner.kill('SIGINT');
     return exited;
   };
   const dispose = async (): Promise<void> => {
     await interrupt();
+    if ((globalThis as { aTestHasFailed?: boolean }).aTestHasFailed) process.stderr.write(await problemsIn(dataDir));
     await rm(dataDir, { recursive: true, force: true });
   };
   const ready = async (): Promise<boolean> => {
-    if (over) throw new Error(`The runner has ended: ${printed()}`);
+    if (hasEnded) throw new Error(`The runner has ended: ${printed()}`);
     return printed().includes('ready');
   };
   await eventually(ready, { timeoutMs: 120_000 }).catch(async (error: unknown) => {
     const text = printed();
     await dispose();
-    throw new Error(`The system did not get ready:\n${text}`, { cause: error });
+    throw new Error(`The system did not become ready:\n${text}`, { cause: error });
   });
   return {
     dataDir,
@@ -63,7 +64,7 @@ export async function startStackWith(
     async script(name, ...args) {
       const child = node(tree, [`local/${name}`, ...args, '--data', dataDir]);
       const output = collect(child);
-      // Not at its exit: what it has printed may not have been read by then.
+      // Waits for `close`, since the output may not be read completely at `exit`.
       const code = await new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
       return { code, output: output() };
     },
@@ -71,9 +72,22 @@ export async function startStackWith(
   };
 }
 
-/** The log of one process of the stack. */
+/** Reads the log of one process of the stack. */
 export async function logOf(stack: TestStack, name: string): Promise<string> {
   return readFile(join(stack.dataDir, 'logs', `${name}.log`), 'utf8');
+}
+
+/** Returns the last warnings and errors of each process, to diagnose a failed test. */
+async function problemsIn(dataDir: string): Promise<string> {
+  const logs = join(dataDir, 'logs');
+  const isProblem = (line: string) => /"level":[456]0|"status":5\d\d|level=(error|fatal)/.test(line);
+  const parts: string[] = [];
+  // A runner that ended early has created no logs.
+  for (const file of (await readdir(logs).catch(() => [])).sort()) {
+    const lines = (await readFile(join(logs, file), 'utf8')).split('\n').filter(isProblem).slice(-10);
+    parts.push(...lines.map((line) => `${file}: ${line.slice(0, 1_000)}\n`));
+  }
+  return parts.join('');
 }
 
 function node(cwd: string, args: string[], env: Record<string, string> = {}): ChildProcess {

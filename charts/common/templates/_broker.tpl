@@ -1,27 +1,43 @@
-{{/* The environment of the sidecars that components refer to, as `NAME=secret:key,...`. */}}
+{{/* The Secret with the broker credentials of an app's sidecar: its own, or the shared one. Takes: root, app. */}}
+{{- define "common.brokerSecret" -}}
+{{ get .root.Values.broker.appSecrets .app | default .root.Values.broker.existingSecret }}
+{{- end }}
+
+{{/* The environment variables of an app's sidecar that its Components refer to, as `NAME=secret:key,...`. Takes: root, app. */}}
 {{- define "common.brokerSecrets" -}}
-{{- $broker := .Values.broker -}}
+{{- $broker := .root.Values.broker -}}
+{{- $secret := include "common.brokerSecret" . -}}
 {{- $names := dict "jetstream" (dict "NATS_URL" "url") "rabbitmq" (dict "RABBITMQ_URL" "url") "redis" (dict "REDIS_HOST" "host" "REDIS_PASSWORD" "password") "kafka" (dict "KAFKA_BROKERS" "brokers" "KAFKA_USERNAME" "username" "KAFKA_PASSWORD" "password") -}}
 {{- $pairs := list -}}
 {{- range $name, $key := get $names $broker.kind -}}
 {{- if or (ne $broker.kind "kafka") (eq $name "KAFKA_BROKERS") (ne $broker.kafka.authType "none") -}}
-{{- $pairs = append $pairs (printf "%s=%s:%s" $name $broker.existingSecret (get $broker.keys $key)) -}}
+{{- $pairs = append $pairs (printf "%s=%s:%s" $name $secret (get $broker.keys $key)) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $key := $broker.extraSecretMetadata -}}
-{{- $pairs = append $pairs (printf "%s=%s:%s" (include "common.metadataVariable" $name) $broker.existingSecret $key) -}}
+{{- $pairs = append $pairs (printf "%s=%s:%s" (include "common.metadataVariable" $name) $secret $key) -}}
 {{- end -}}
 {{ join "," $pairs }}
 {{- end }}
 
-{{/* The environment variable with a piece of metadata from the broker's Secret, such as BROKER_TLS_CLIENT_CERT for tls_client_cert. */}}
+{{/* The warning in NOTES.txt about apps that share one user of the broker. Takes: root, apps. */}}
+{{- define "common.brokerNotes" -}}
+{{- $broker := .root.Values.broker -}}
+{{- $sharing := list -}}
+{{- range .apps }}{{ if not (get $broker.appSecrets .) }}{{ $sharing = append $sharing . }}{{ end }}{{ end -}}
+{{- with $sharing }}
+WARNING: {{ join ", " . }} connect{{ eq (len .) 1 | ternary "s" "" }} to the broker with the Secret {{ $broker.existingSecret }}, which all apps share: each of them may publish any event of any system, and read all events. Give each app its own user (broker.appSecrets; docs/operate.md, "Users of the broker")
+{{- end }}
+{{- end }}
+
+{{/* The environment variable for one metadata item from the broker's Secret, such as BROKER_TLS_CLIENT_CERT for tls_client_cert. */}}
 {{- define "common.metadataVariable" -}}
 BROKER_{{ regexReplaceAll "\\W" . "_" | upper }}
 {{- end }}
 
 {{/*
-One topic, as the apps of one chart see it: its Component, named `<chart>-<topic>`, so that releases never meet.
-Takes: root, topic, publishers (app-ids), subscribers (app-ids). Each app gets what is named here and nothing more.
+The Component of one topic for the apps of one chart. Its name is `<chart>-<topic>`, so that two releases never define the same one.
+Takes: root, topic, publishers (app-ids), subscribers (app-ids). No other app may use the topic through it.
 */}}
 {{- define "common.component" -}}
 {{- $broker := .root.Values.broker -}}
@@ -33,8 +49,8 @@ Takes: root, topic, publishers (app-ids), subscribers (app-ids). Each app gets w
 apiVersion: dapr.io/v1alpha1
 kind: Component
 metadata:
-  name: {{ printf "%s-%s" .root.Chart.Name $topic }}
-  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name "component" "eventing") | nindent 4 }}
+  name: {{ printf "%s-%s" (include "common.chart" .root) $topic }}
+  labels: {{ include "common.labels" (dict "root" .root "app" (include "common.chart" .root) "component" "eventing") | nindent 4 }}
 scopes: {{ concat .publishers .subscribers | uniq | sortAlpha | toYaml | nindent 2 }}
 spec:
   type: pubsub.{{ get (dict "jetstream" "jetstream" "redis" "redis" "rabbitmq" "rabbitmq" "kafka" "kafka") $broker.kind }}
@@ -44,13 +60,13 @@ spec:
     {{- include "common.refuseMetadata" (dict "broker" $broker "set" ($set | fromYamlArray)) }}
     {{- $set | nindent 4 }}
     {{- range $name, $value := $broker.extraMetadata }}
-    # As digits: a template writes large numbers otherwise.
+    # toJson writes digits; a template writes a large number as 1e+06.
     - { name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }} }
     {{- end }}
     {{- range $name, $_ := $broker.extraSecretMetadata }}
     - { name: {{ $name }}, envRef: {{ include "common.metadataVariable" $name }} }
     {{- end }}
-    # A protected topic is closed to every app that is not named here.
+    # Protected: only the apps named here may use the topic.
     - { name: protectedTopics, value: {{ $topic }} }
     - { name: allowedTopics, value: {{ $topic }} }
     - { name: publishingScopes, value: {{ join ";" $publishing | quote }} }
@@ -58,41 +74,41 @@ spec:
 {{- end }}
 
 {{/*
-More metadata may add to what the chart sets, and not undo it: daprd takes the last one of a name, in whatever letters it is written.
-Takes: broker, set (what the chart sets).
+Refuses extra metadata that would replace the chart's own: daprd uses the last entry of a name and ignores case.
+Takes: broker, set (the chart's own metadata).
 */}}
 {{- define "common.refuseMetadata" -}}
 {{- $taken := dict "protectedtopics" "the chart" "allowedtopics" "the chart" "publishingscopes" "the chart" "subscriptionscopes" "the chart" -}}
 {{- range .set }}{{ $_ := set $taken (lower .name) "the chart" }}{{ end -}}
-{{- $fixed := "a sidecar hears nothing from a consumer that is there and was made without it" -}}
+{{- $fixed := "a sidecar receives nothing from an existing consumer that was created without this setting" -}}
 {{- $named := "the stream of a topic has the topic's name" -}}
 {{- $losing := get (dict
   "jetstream" (dict
-    "maxdeliver" "an event that could not be handled so many times would be given up"
-    "ackpolicy" "events would count as heard that no app has answered for"
-    "memorystorage" "what each app has heard would be forgotten with a restart of the broker"
-    "startsequence" "what is before it would never be heard"
-    "starttime" "what is before it would never be heard"
+    "maxdeliver" "the broker would drop an event after this many failed deliveries"
+    "ackpolicy" "events would count as delivered although no app has acknowledged them"
+    "memorystorage" "a restart of the broker would lose the position of each app"
+    "startsequence" "earlier events would never be delivered"
+    "starttime" "earlier events would never be delivered"
     "streamname" $named "heartbeat" $fixed "flowcontrol" $fixed "replicas" $fixed "ratelimit" $fixed)
-  "redis" (dict "maxlenapprox" "a stream would drop what a slow app has not read")
+  "redis" (dict "maxlenapprox" "the stream would drop messages that a slow app has not read")
   "rabbitmq" (dict
-    "enabledeadletter" "what an app cannot handle yet would leave its queue for good"
-    "maxlen" "a queue would drop what a slow app has not read"
-    "maxlenbytes" "a queue would drop what a slow app has not read"
-    "ttlinseconds" "a queue would drop what a slow app has not read")
-  "kafka" (dict "consumeretryenabled" "what an app cannot handle yet would be passed over")
+    "enabledeadletter" "events that an app cannot handle yet would leave its queue permanently"
+    "maxlen" "the queue would drop messages that a slow app has not read"
+    "maxlenbytes" "the queue would drop messages that a slow app has not read"
+    "ttlinseconds" "the queue would drop messages that a slow app has not read")
+  "kafka" (dict "consumeretryenabled" "events that an app cannot handle yet would be skipped")
 ) .broker.kind -}}
 {{- if eq .broker.kind "jetstream" -}}
 {{- range $name, $_ := .broker.extraSecretMetadata -}}
 {{- if hasPrefix "tls_client_" (lower $name) -}}
-{{- fail (printf "broker.extraSecretMetadata sets %s: a sidecar takes the name of a file there, not what is in it; mount the Secret (extraVolumes, and dapr.io/volume-mounts among podAnnotations) and name the file in broker.extraMetadata" $name) -}}
+{{- fail (printf "broker.extraSecretMetadata sets %s, but a sidecar expects the name of a file there, not its content: mount the Secret (extraVolumes, and dapr.io/volume-mounts in podAnnotations) and set the file name in broker.extraMetadata" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- range $group := list "extraMetadata" "extraSecretMetadata" -}}
 {{- range $name, $_ := get $.broker $group -}}
 {{- with get $taken (lower $name) -}}
-{{- fail (printf "broker.%s sets %s, which %s sets already: a sidecar takes the last one of a name, and would lose what the other is for" $group $name .) -}}
+{{- fail (printf "broker.%s sets %s, which %s sets already: a sidecar uses the last entry of a name and would ignore the other" $group $name .) -}}
 {{- end -}}
 {{- with get $losing (lower $name) -}}
 {{- fail (printf "broker.%s sets %s: %s" $group $name .) -}}
@@ -102,45 +118,51 @@ Takes: broker, set (what the chart sets).
 {{- end -}}
 {{- end }}
 
-{{/* After how long JetStream brings a message again that was not acknowledged, the first time and each time after that. */}}
+{{/* Seconds until JetStream redelivers a message that was not acknowledged: the first redelivery, the second, and so on. */}}
 {{- define "common.backOffSeconds" -}}
 {{ .Values.broker.deliverySeconds }},30,60,120,300
 {{- end }}
 
-{{/* One durable per app and topic, shared by replicas: a second topic on a durable gets nothing, without an error. */}}
+{{/* One durable per app and topic, shared by replicas: a second topic on the same durable silently receives nothing. */}}
 {{- define "common.component.jetstream" -}}
 {{- $broker := .root.Values.broker -}}
 - { name: natsURL, envRef: NATS_URL }
+{{- with $broker.jetstream.apiPrefix }}
+- { name: apiPrefix, value: {{ . | quote }} }
+{{- end }}
 - { name: name, value: "{appID} {{ .topic }}" }
 - { name: durableName, value: "{appID}-{{ .topic }}" }
 - { name: queueGroupName, value: "{appID}-{{ .topic }}" }
 - { name: deliverPolicy, value: all }
-# Without ackWait a refused delivery comes again at once, thousands of times a second.
+# Without ackWait a refused delivery is repeated immediately, thousands of times a second.
 - { name: ackWait, value: {{ $broker.deliverySeconds }}s }
-# Never given up (no maxDeliver); seldomer while the app cannot answer, since each repeat waits in the sidecar.
+# No maxDeliver: redelivery never ends. The intervals grow, because each redelivery waits in the sidecar.
 - { name: backOff, value: "{{ include "common.backOffSeconds" .root | replace "," "s," }}s" }
-# What a killed sidecar had in its hands comes again after ackWait only, and a slow handler must get through all of it within ackWait.
+# Small: messages of a killed sidecar are redelivered only after ackWait, and a slow handler has to finish all of them
+# within ackWait.
 - { name: maxAckPending, value: {{ $broker.jetstream.maxAckPending | quote }} }
 # "parallel" acknowledges before the handler has finished.
 - { name: concurrencyMode, value: single }
 {{- end }}
 
-{{/* Redis Streams acknowledge what a handler refused: the Resiliency, which tries for ever, is what keeps it. */}}
+{{/* Redis Streams acknowledges a message that the handler refused; only the Resiliency's unlimited retry prevents its loss. */}}
 {{- define "common.component.redis" -}}
 {{- $broker := .root.Values.broker -}}
 - { name: redisHost, envRef: REDIS_HOST }
 - { name: redisPassword, envRef: REDIS_PASSWORD }
 - { name: enableTLS, value: {{ $broker.redis.tls | quote }} }
 - { name: consumerID, value: "{appID}" }
-# Whole numbers are milliseconds; a duration with a unit is silently ignored in redeliverInterval.
+# Milliseconds without a unit: redeliverInterval silently ignores a value with a unit.
 - { name: processingTimeout, value: {{ mul 1000 $broker.deliverySeconds | quote }} }
 - { name: redeliverInterval, value: "5000" }
 - { name: concurrency, value: {{ $broker.redis.concurrency | quote }} }
-# By age, never by length: a length trims what a slow consumer has not read.
+# A limit by age, not by length: a length would trim messages that a slow consumer has not read.
 - { name: streamTTL, value: {{ $broker.redis.keepHours }}h }
 {{- end }}
 
-{{/* The defaults are transient messages, queues that vanish with their last consumer, refused messages thrown away, and no limit on deliveries. */}}
+{{/*
+The defaults lose events: transient messages, queues that are deleted with their last consumer, refused messages dropped, unlimited prefetch.
+*/}}
 {{- define "common.component.rabbitmq" -}}
 {{- $broker := .root.Values.broker -}}
 - { name: connectionString, envRef: RABBITMQ_URL }
@@ -155,7 +177,7 @@ Takes: broker, set (what the chart sets).
 - { name: concurrencyMode, value: parallel }
 {{- end }}
 
-{{/* Kafka starts at the newest message unless told; the relay gives each message its member as the key. */}}
+{{/* Kafka's default start position is the newest message. The relay sets each message's key, its ordering key. */}}
 {{- define "common.component.kafka" -}}
 {{- $broker := .root.Values.broker -}}
 - { name: brokers, envRef: KAFKA_BROKERS }
@@ -169,22 +191,24 @@ Takes: broker, set (what the chart sets).
 - { name: consumerGroup, value: "{appID}" }
 - { name: clientID, value: "{appID}" }
 - { name: initialOffset, value: oldest }
+# Without this a message's headers become headers of its delivery: a publisher could fake an invocation or an encoding.
+- { name: excludeHeaderMetaRegex, value: ".*" }
 - { name: maxMessageBytes, value: "1048576" }
 {{- end }}
 
-{{/* How long an app may take for a delivery before its sidecar gives it the same one again; seconds. */}}
+{{/* Seconds that an app may take for a delivery before its sidecar repeats it. */}}
 {{- define "common.deliveryTimeout" -}}12{{- end }}
 
 {{/*
-What a chart's sidecars do when the app or the broker does not answer: deliver until it does, for ever; publish once, since the relay
-tries again itself. Takes: root, topics, apps.
+Retries of a chart's sidecars: a delivery is retried indefinitely until the app answers. Publishing is not retried, because the relay
+retries itself. Takes: root, topics, apps.
 */}}
 {{- define "common.resiliency" -}}
 apiVersion: dapr.io/v1alpha1
 kind: Resiliency
 metadata:
-  name: {{ .root.Chart.Name }}
-  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name "component" "eventing") | nindent 4 }}
+  name: {{ include "common.chart" .root }}
+  labels: {{ include "common.labels" (dict "root" .root "app" (include "common.chart" .root) "component" "eventing") | nindent 4 }}
 scopes: {{ toYaml .apps | nindent 2 }}
 spec:
   policies:
@@ -193,20 +217,23 @@ spec:
       delivery: {{ include "common.deliveryTimeout" . }}s
     retries:
       until-answered:
-        # "exponential" gives up after a quarter of an hour, whatever maxRetries says.
+        # "exponential" stops after 15 minutes, whatever maxRetries is.
         policy: constant
         duration: 1s
         maxRetries: -1
   targets:
     components:
       {{- range .topics }}
-      {{ printf "%s-%s" $.root.Chart.Name . }}:
+      {{ printf "%s-%s" (include "common.chart" $.root) . }}:
         inbound: { timeout: delivery, retry: until-answered }
         outbound: { timeout: publish }
       {{- end }}
 {{- end }}
 
-{{/* Who hears what, for `kubectl get subscriptions`. Takes: root, app, topic. */}}
+{{/*
+One app's Subscription to one topic. Its name and label show which app receives which topic in `kubectl get subscriptions`.
+Takes: root, app, topic.
+*/}}
 {{- define "common.subscription" -}}
 apiVersion: dapr.io/v2alpha1
 kind: Subscription
@@ -217,10 +244,11 @@ metadata:
     member-system/topic: {{ .topic }}
 scopes: [{{ .app }}]
 spec:
-  pubsubname: {{ printf "%s-%s" .root.Chart.Name .topic }}
+  pubsubname: {{ printf "%s-%s" (include "common.chart" .root) .topic }}
   topic: {{ .topic }}
   metadata:
-    # So that what is no event comes as well: daprd would refuse it itself, for ever, and the broker gives each app only so many at once.
+    # The app also receives messages that are not CloudEvents and can record them. Otherwise daprd refuses such a message again
+    # and again, and it takes one of the app's places for unacknowledged messages.
     rawPayload: "true"
     {{- if eq .root.Values.broker.kind "rabbitmq" }}
     queueType: quorum
@@ -229,25 +257,28 @@ spec:
     default: /events/{{ .topic }}
 {{- end }}
 
-{{/* What sidecars serve and whom they let call their app. Takes: root, apis (names), callers (list of {app, operations (list of {path, verbs})}). */}}
+{{/*
+The APIs that sidecars serve, and the apps that may invoke theirs.
+Takes: root, apis (names), callers (list of {app, namespace, operations (list of {path, verbs})}).
+*/}}
 {{- define "common.configuration" -}}
 apiVersion: dapr.io/v1alpha1
 kind: Configuration
 metadata:
-  name: {{ .root.Chart.Name }}
-  labels: {{ include "common.labels" (dict "root" .root "app" .root.Chart.Name "component" "eventing") | nindent 4 }}
+  name: {{ include "common.chart" .root }}
+  labels: {{ include "common.labels" (dict "root" .root "app" (include "common.chart" .root) "component" "eventing") | nindent 4 }}
 spec:
   features:
-    # Else each sidecar of the namespace restarts, all at the same moment, whenever somebody touches a Configuration. A change comes with
-    # new pods instead, one after the other.
+    # With it, all sidecars of the namespace restart at the same moment when any Configuration changes. Without it, a change replaces
+    # pods one by one.
     - { name: HotReload, enabled: false }
   api:
-    # Nothing but what the apps use.
+    # Only what the apps use.
     allowed:
       {{- range .apis }}
       - { name: {{ . }}, version: v1.0, protocol: http }
       {{- end }}
-      # Nobody speaks gRPC to a sidecar, and without a rule for it all of it is open. This one opens what is open over HTTP as well.
+      # No app uses gRPC, but a protocol without a rule is completely open. This rule opens only what HTTP opens anyway.
       - { name: metadata, version: v1, protocol: grpc }
   metrics:
     enabled: true

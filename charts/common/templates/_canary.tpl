@@ -1,6 +1,6 @@
 {{/*
-`helm test`: sends a fact about nobody through everything, and names the hop where it stops. Takes: root, app, systems (whose canaries), hops (of all of
-them, as lib/eventing/canary.ts has them).
+The Pod of `helm test`: sends a canary (a synthetic event) through every hop and reports the hop where it stops.
+Takes: root, app, systems (that send canaries), hops (their total number, see lib/eventing/diagnostics/canary.ts).
 */}}
 {{- define "common.canary" -}}
 {{- $name := printf "%s-canary" .app -}}
@@ -15,10 +15,10 @@ metadata:
     helm.sh/hook-delete-policy: before-hook-creation
     {{- include "common.jobAnnotations" .root | nindent 4 }}
 spec:
-  # Longer than the slowest canaries take: one that stops is named then, where a pod that is killed says nothing. Five minutes are for a node
-  # that has to be made first, and the image.
+  # Longer than the slowest canaries take: a pod killed by this deadline does not report where a canary stopped. Five minutes of it
+  # are for a new node and for pulling the image.
   activeDeadlineSeconds: {{ add 300 (mul (add .hops (len .systems) (len .systems)) $canary.timeoutSeconds) }}
-  {{- include "common.jobPod" (dict "root" .root "name" "canary" "args" (concat (list "services/canary/main.ts") .systems) "env" (include "common.canaryEnv" .) "resources" $canary.resources) | nindent 2 }}
+  {{- include "common.jobPod" (dict "root" .root "name" "canary" "args" (concat (list "ops/canary/main.ts") .systems) "env" (include "common.canaryEnv" .) "resources" $canary.resources) | nindent 2 }}
 {{- end }}
 
 {{- define "common.canaryEnv" -}}
@@ -26,9 +26,9 @@ spec:
 - { name: TIMEOUT_SECONDS, value: {{ .root.Values.canary.timeoutSeconds | quote }} }
 {{- end }}
 
-{{/* What a command that asks an API as an operator is told. Takes: root, app. */}}
+{{/* Environment of a command that calls an API as an operator. Takes: root, app. */}}
 {{- define "common.apiEnv" -}}
 {{- $secrets := .root.Values.secrets -}}
-- { name: API_URL, value: {{ printf "http://%s:%d" .app (int .root.Values.service.port) }} }
+- { name: API_URL, value: {{ printf "http://%s-operations:8083" .app }} }
 {{ include "common.secretEnv" (dict "name" "OPERATOR_TOKEN" "secret" $secrets.existingSecret "key" $secrets.keys.operatorToken) }}
 {{- end }}

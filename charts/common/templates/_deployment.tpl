@@ -1,7 +1,7 @@
 {{/*
-One app with its sidecar and, if it has an outbox of its own to empty, its relay.
-Takes: root, app, args (the program), env (YAML), workload (replicas, resources and so on), relay (whether it has one), topics (whose
-Subscriptions are not in dapr.yaml).
+One app with its sidecar and, if it is an API, its relay.
+Takes: root, app, args (the program), env (YAML), workload (replicas, resources and so on), relay (whether it has one), api (whether it has a
+public API), topics (whose Subscriptions are not in dapr.yaml).
 */}}
 {{- define "common.deployment" -}}
 {{- include "common.refuse" . -}}
@@ -59,9 +59,13 @@ spec:
           {{- with $workload.extraEnvFrom }}
           envFrom: {{ toYaml . | nindent 12 }}
           {{- end }}
+          # 8081 is for the sidecar and listens on the loopback address only.
           ports:
+            {{- if .api }}
             - { name: http, containerPort: 8080 }
-          {{- include "common.probes" (dict "port" "http" "probes" $workload.probes) | nindent 10 }}
+            {{- end }}
+            - { name: operations, containerPort: 8083 }
+          {{- include "common.probes" (dict "port" "operations" "probes" $workload.probes) | nindent 10 }}
         {{- if .relay }}
         - name: relay
           {{- include "common.container" (dict "root" $root "resources" $root.Values.relay.resources) | nindent 10 }}
@@ -80,20 +84,25 @@ spec:
 {{- $read = print $read (include "common.subscription" (dict "root" $.root "app" $.app "topic" .)) -}}
 {{- end -}}
 {{ include "common.daprAnnotations" . }}
-# Sidecars read these at their start only.
+# Sidecars read these resources only at their start.
 checksum/dapr: {{ $read | sha256sum }}
 {{- end }}
 
-{{/* Takes: root, env (the app's own, YAML). */}}
+{{/* Takes: root, api (whether it has a public API), env (the app's own, YAML). */}}
 {{- define "common.appEnv" -}}
 {{- $shutdown := .root.Values.shutdown -}}
+{{- if .api }}
 - { name: PORT, value: "8080" }
-- { name: PART_SECONDS, value: {{ $shutdown.endpointsSeconds | quote }} }
-- { name: LINGER_SECONDS, value: {{ $shutdown.lingerSeconds | quote }} }
-- { name: DRAIN_SECONDS, value: {{ $shutdown.drainSeconds | quote }} }
+- { name: KEEP_ALIVE_SECONDS, value: {{ .root.Values.service.keepAliveSeconds | quote }} }
+{{- end }}
+- { name: SIDECAR_PORT, value: "8081" }
+- { name: OPERATIONS_PORT, value: "8083" }
+- { name: SHUTDOWN_DELAY_SECONDS, value: {{ $shutdown.delaySeconds | quote }} }
+- { name: SIDECAR_DRAIN_SECONDS, value: {{ $shutdown.sidecarDrainSeconds | quote }} }
+- { name: SHUTDOWN_TIMEOUT_SECONDS, value: {{ $shutdown.timeoutSeconds | quote }} }
 {{- if .root.Values.dapr.nativeSidecar }}
-# Kubernetes tells such a sidecar to end when the pod's other containers have, and callers would be led to it until then.
-- { name: END_SIDECAR, value: "true" }
+# Kubernetes stops a native sidecar only after the pod's other containers, and callers would be routed to it until then.
+- { name: STOP_SIDECAR, value: "true" }
 {{- end }}
 {{ include "common.databaseEnv" (dict "root" .root "role" "app") }}
 {{ include "common.secretEnv" (dict "name" "APP_API_TOKEN" "secret" .root.Values.dapr.appTokenSecret "key" "token") }}
@@ -105,58 +114,58 @@ checksum/dapr: {{ $read | sha256sum }}
 {{- define "common.relayEnv" -}}
 - { name: PORT, value: "8082" }
 - { name: APP_ID, value: {{ .app }} }
-- { name: DRAIN_SECONDS, value: {{ .root.Values.shutdown.drainSeconds | quote }} }
+- { name: SHUTDOWN_TIMEOUT_SECONDS, value: {{ .root.Values.shutdown.timeoutSeconds | quote }} }
 - { name: RESEND_AFTER_SECONDS, value: {{ .root.Values.relay.resendAfterSeconds | quote }} }
 {{ include "common.databaseEnv" (dict "root" .root "role" "relay") }}
 {{ include "common.daprEnv" .root }}
 {{- end }}
 
-{{/* Combinations that would cost events, or never work, are refused with a sentence. Takes: root, app, workload, relay. */}}
+{{/* Refuses combinations of values that would lose events or never work. Takes: root, app, workload, relay. */}}
 {{- define "common.refuse" -}}
 {{- $values := .root.Values -}}
 {{- $shutdown := $values.shutdown -}}
-{{- $needed := add $shutdown.endpointsSeconds $shutdown.lingerSeconds $shutdown.drainSeconds $values.dapr.gracefulShutdownSeconds -}}
+{{- $needed := add $shutdown.delaySeconds $shutdown.sidecarDrainSeconds $shutdown.timeoutSeconds $values.dapr.gracefulShutdownSeconds -}}
 {{- if lt (int $shutdown.gracePeriodSeconds) (int $needed) -}}
-{{- fail (printf "shutdown.gracePeriodSeconds is %d, and shutting down in order takes up to %d s (endpointsSeconds + lingerSeconds + drainSeconds + dapr.gracefulShutdownSeconds): pods would be killed in the middle of their work" (int $shutdown.gracePeriodSeconds) $needed) -}}
+{{- fail (printf "shutdown.gracePeriodSeconds is %d, but a graceful shutdown takes up to %d s (delaySeconds + sidecarDrainSeconds + timeoutSeconds + dapr.gracefulShutdownSeconds): pods would be killed in the middle of their work" (int $shutdown.gracePeriodSeconds) $needed) -}}
 {{- end -}}
 {{- $sidecar := add $values.dapr.blockShutdownSeconds $values.dapr.gracefulShutdownSeconds -}}
 {{- if lt (int $shutdown.gracePeriodSeconds) (int $sidecar) -}}
-{{- fail (printf "shutdown.gracePeriodSeconds is %d, and the sidecar takes up to %d s to end (dapr.blockShutdownSeconds + gracefulShutdownSeconds): it would be killed while it publishes" (int $shutdown.gracePeriodSeconds) $sidecar) -}}
+{{- fail (printf "shutdown.gracePeriodSeconds is %d, but the sidecar takes up to %d s to stop (dapr.blockShutdownSeconds + gracefulShutdownSeconds): it would be killed while it publishes" (int $shutdown.gracePeriodSeconds) $sidecar) -}}
 {{- end -}}
-{{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
-{{- fail (printf "dapr.blockShutdownSeconds is %d: the sidecar would be gone while its app still needs it (shutdown.endpointsSeconds + lingerSeconds = %d)" (int $values.dapr.blockShutdownSeconds) (add $shutdown.endpointsSeconds $shutdown.lingerSeconds)) -}}
+{{- if lt (int $values.dapr.blockShutdownSeconds) (int (add $shutdown.delaySeconds $shutdown.sidecarDrainSeconds)) -}}
+{{- fail (printf "dapr.blockShutdownSeconds is %d, but the app needs its sidecar for up to %d s (shutdown.delaySeconds + sidecarDrainSeconds): set at least that many" (int $values.dapr.blockShutdownSeconds) (add $shutdown.delaySeconds $shutdown.sidecarDrainSeconds)) -}}
 {{- end -}}
 {{- range splitList "," $values.broker.address -}}
 {{- $port := regexFind "[1-9][0-9]*$" . | int -}}
 {{- if or (not (regexMatch "^(\\[[0-9A-Fa-f:.]+\\]|[\\w.-]+):[1-9][0-9]{0,4}$" .)) (gt $port 65535) -}}
-{{- fail (printf "broker.address is %q: it has to be host:port, several separated by commas, with ports from 1 to 65535" $values.broker.address) -}}
+{{- fail (printf "broker.address is %q: use host:port, several separated by commas, with ports from 1 to 65535" $values.broker.address) -}}
 {{- end -}}
 {{- end -}}
 {{- $delivery := include "common.deliveryTimeout" . | int -}}
 {{- if le (int $values.broker.deliverySeconds) $delivery -}}
-{{- fail (printf "broker.deliverySeconds is %d, and an app may take %d s for a delivery: the broker would bring events again that are being worked on; use at least %d" (int $values.broker.deliverySeconds) $delivery (add1 $delivery)) -}}
+{{- fail (printf "broker.deliverySeconds is %d, but an app may take %d s for a delivery: the broker would redeliver events that are being handled; use at least %d" (int $values.broker.deliverySeconds) $delivery (add1 $delivery)) -}}
 {{- end -}}
-{{- with $values.broker.repairSeconds -}}
+{{- with $values.broker.reconcileAfterSeconds -}}
 {{- if lt (int .) (int (mul 2 $values.broker.deliverySeconds)) -}}
-{{- fail (printf "broker.repairSeconds is %d, and the broker brings an event again only after broker.deliverySeconds (%d s): what is on its way would be asked for again; use at least %d" (int .) (int $values.broker.deliverySeconds) (mul 2 $values.broker.deliverySeconds)) -}}
+{{- fail (printf "broker.reconcileAfterSeconds is %d, but the broker redelivers an event only after broker.deliverySeconds (%d s): events that are on their way would be requested again; use at least %d" (int .) (int $values.broker.deliverySeconds) (mul 2 $values.broker.deliverySeconds)) -}}
 {{- end -}}
 {{- end -}}
 {{- if .relay -}}
 {{- $window := mul 2 $values.broker.deliverySeconds -}}
 {{- if lt (int $values.relay.resendAfterSeconds) (int $window) -}}
-{{- fail (printf "relay.resendAfterSeconds is %d, and the recorder is given a message again only after broker.deliverySeconds (%d s): what is on its way would be sent again and again; use at least %d" (int $values.relay.resendAfterSeconds) (int $values.broker.deliverySeconds) $window) -}}
+{{- fail (printf "relay.resendAfterSeconds is %d, but the broker redelivers a message to the recorder only after broker.deliverySeconds (%d s): messages that are on their way would be sent again; use at least %d" (int $values.relay.resendAfterSeconds) (int $values.broker.deliverySeconds) $window) -}}
 {{- end -}}
 {{- $most := .workload.replicas -}}
 {{- if .workload.autoscaling.enabled }}{{ $most = .workload.autoscaling.maxReplicas }}{{ end -}}
 {{- if .workload.keda.enabled }}{{ $most = .workload.keda.maxReplicas }}{{ end -}}
 {{- if gt (int $most) 32 -}}
-{{- fail (printf "%d replicas of %s have a relay each, and an outbox has 32 partitions: those beyond would relay nothing" (int $most) .app) -}}
+{{- fail (printf "%d replicas of %s have a relay each, but an outbox has 32 partitions: the other relays would have nothing to publish; use at most 32" (int $most) .app) -}}
 {{- end -}}
 {{- end -}}
 {{- range $scaler := list "autoscaling" "keda" -}}
 {{- with get $.workload $scaler -}}
 {{- if and .enabled (lt (int .maxReplicas) (int .minReplicas)) -}}
-{{- fail (printf "%s of %s goes up to maxReplicas %d, and minReplicas is %d" $scaler $.app (int .maxReplicas) (int .minReplicas)) -}}
+{{- fail (printf "%s of %s: maxReplicas is %d, less than minReplicas, which is %d" $scaler $.app (int .maxReplicas) (int .minReplicas)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -166,7 +175,7 @@ checksum/dapr: {{ $read | sha256sum }}
 {{- range $asking -}}
 {{- $resources := last . | default dict -}}
 {{- if not (or (get ($resources.requests | default dict) "cpu") (get ($resources.limits | default dict) "cpu")) -}}
-{{- fail (printf "autoscaling of %s is enabled, by its use of the CPU that is asked for, and %s asks for none: set requests.cpu (a limit alone is asked for as well)" $.app (first .)) -}}
+{{- fail (printf "autoscaling of %s is enabled and measures CPU use in percent of the request, but %s requests no CPU: set requests.cpu (a CPU limit alone also counts as the request)" $.app (first .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,6 +1,7 @@
 {{/*
-Looks for what keeps events from being heard; suspended unless told otherwise, for `kubectl create job --from=cronjob/…`. It may read what
-the namespace holds of Dapr and its own API, and nothing else. Takes: root, app, apps (the app-ids of the system).
+The CronJob that diagnoses why subscribers do not receive events. Suspended by default, for `kubectl create job --from=cronjob/…`. It may
+read the namespace's Dapr resources, Deployments and pods, and call its own API, nothing else.
+Takes: root, app, apps (the app-ids of the system).
 */}}
 {{- define "common.doctor" -}}
 {{- $doctor := .root.Values.doctor -}}
@@ -66,13 +67,13 @@ spec:
   jobTemplate:
     spec:
       backoffLimit: 0
-      # Much of it for a node that has to be made first, and the image.
+      # Most of it is for a new node and for pulling the image.
       activeDeadlineSeconds: 600
       template:
         metadata:
           labels: {{ $labels | nindent 12 }}
           annotations: {{ include "common.jobAnnotations" .root | nindent 12 }}
-        spec: {{ include "common.jobPod" (dict "root" .root "name" "doctor" "args" (concat (list "services/doctor/main.ts") .apps) "env" (include "common.doctorEnv" .) "resources" $doctor.resources "serviceAccount" $name) | nindent 10 }}
+        spec: {{ include "common.jobPod" (dict "root" .root "name" "doctor" "args" (concat (list "ops/doctor/main.ts") .apps) "env" (include "common.doctorEnv" .) "resources" $doctor.resources "serviceAccount" $name) | nindent 10 }}
 {{- end }}
 {{- end }}
 

@@ -1,9 +1,9 @@
-{{/* Leads callers from outside to an API, by the conventions of most charts. Takes: root, app. */}}
+{{/* The Ingress of an API, with the values that most charts have. Takes: root, app. */}}
 {{- define "common.ingress" -}}
 {{- $ingress := .root.Values.ingress -}}
 {{- if $ingress.enabled }}
 {{- if not $ingress.hosts -}}
-{{- fail "ingress is enabled, and ingress.hosts is empty: nobody would be led anywhere; name a host, as [{host: members.example.com}]" -}}
+{{- fail "ingress is enabled, but ingress.hosts is empty, so no request would be routed: add a host, such as [{host: members.example.com}]" -}}
 {{- end }}
 apiVersion: networking.k8s.io/v1
 kind: Ingress

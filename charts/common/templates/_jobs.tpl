@@ -1,6 +1,6 @@
 {{/*
-Brings the database up to date before anything else of the release changes: as the owner of the database, without a sidecar (which would
-keep the Job from ending). Of several at once one works and the others wait. Takes: root, app, program.
+Migrates the database before anything else of the release changes: as the database's owner, and without a sidecar, with which the Job would
+never complete. Of several concurrent migrations, one runs and the others wait. Takes: root, app, program.
 */}}
 {{- define "common.migrations" -}}
 {{- $migrations := .root.Values.migrations -}}
@@ -25,7 +25,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Daily: the event store's next partitions; what came back is forgotten after its time. Takes: root, app. */}}
+{{/* Daily: creates the event store's next partitions and deletes log entries past their retention. Takes: root, app. */}}
 {{- define "common.housekeeping" -}}
 {{- $housekeeping := .root.Values.housekeeping -}}
 {{- if $housekeeping.enabled }}
@@ -46,7 +46,7 @@ spec:
         metadata:
           labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-housekeeping" .app)) | nindent 12 }}
           annotations: {{ include "common.jobAnnotations" .root | nindent 12 }}
-        spec: {{ include "common.jobPod" (dict "root" .root "name" "housekeeping" "args" (list "services/relay/housekeeping.ts") "env" (include "common.housekeepingEnv" .root) "resources" $housekeeping.resources) | nindent 10 }}
+        spec: {{ include "common.jobPod" (dict "root" .root "name" "housekeeping" "args" (list "ops/housekeeping/main.ts") "env" (include "common.housekeepingEnv" .root) "resources" $housekeeping.resources) | nindent 10 }}
 {{- end }}
 {{- end }}
 
@@ -56,15 +56,15 @@ spec:
 {{- end }}
 
 {{/*
-Creates the topics' streams at JetStream, or gives them today's limits; with credentials that may. What it changes it tells, and Helm shows
-that: the Job is gone when it has succeeded. Takes: root, app, topics.
+Creates the topics' JetStream streams, or sets the limits of existing ones; needs credentials that may manage streams. Helm shows the Job's
+log, because the Job itself is deleted when it succeeds. Takes: root, app, topics.
 */}}
 {{- define "common.streams" -}}
 {{- $broker := .root.Values.broker -}}
 {{- $streams := $broker.jetstream.streams -}}
 {{- if and (eq $broker.kind "jetstream") $streams.create }}
 {{- with include "common.jetstreamBeyondUrl" .root -}}
-{{- fail (printf "broker.jetstream.streams.create is on, and its Job reaches JetStream by the url of its Secret alone, not with %s: create the streams yourself (docs/operate.md), or put it into the url" (trim . | replace " " ", ")) -}}
+{{- fail (printf "broker.jetstream.streams.create is on, but its Job connects to JetStream with the url of its Secret only, not with %s: create the streams yourself (docs/operate.md), or put the setting into the url" (trim . | replace " " ", ")) -}}
 {{- end }}
 apiVersion: batch/v1
 kind: Job
@@ -77,19 +77,20 @@ metadata:
     helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
 spec:
   backoffLimit: 3
-  # Much of it for a node that has to be made first, and the image.
+  # Most of it is for a new node and for pulling the image.
   activeDeadlineSeconds: 600
   template:
     metadata:
       labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-streams" .app)) | nindent 8 }}
       annotations: {{ include "common.jobAnnotations" .root | nindent 8 }}
-    spec: {{ include "common.jobPod" (dict "root" .root "name" "streams" "args" (concat (list "services/streams/main.ts") .topics) "env" (include "common.streamsEnv" .root) "resources" $streams.resources) | nindent 6 }}
+    spec: {{ include "common.jobPod" (dict "root" .root "name" "streams" "args" (concat (list "ops/jetstream/create-streams.ts") .topics) "env" (include "common.streamsEnv" .root) "resources" $streams.resources) | nindent 6 }}
 {{- end }}
 {{- end }}
 
 {{/*
-Gives the consumers that are there already what sidecars will ask for: a sidecar hears nothing from one that is set otherwise, and would go on
-so, ready. At a rollback as well, and after all else that may fail. Takes: root, app, subscriptions (topic=app,app...).
+Creates missing JetStream consumers, which a sidecar with its own user may not do, and gives existing ones the settings that the sidecars will
+expect: a sidecar receives nothing from a consumer with other settings, while its pod stays ready. Also runs at a rollback. It is the last
+hook, after everything else that can fail. Takes: root, app, subscriptions (topic=app,app...).
 */}}
 {{- define "common.consumers" -}}
 {{- $broker := .root.Values.broker -}}
@@ -102,29 +103,30 @@ metadata:
   annotations:
     helm.sh/hook: pre-install,pre-upgrade,pre-rollback
     helm.sh/hook-weight: "10"
-    # Helm may give up before it does: it would change consumers later then, for sidecars that never come.
+    # Deleted when it fails, too: after Helm's timeout a retry would change consumers for sidecars that are never deployed.
     helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
     helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
 spec:
   backoffLimit: 3
-  # Much of it for a node that has to be made first, and the image.
+  # Most of it is for a new node and for pulling the image.
   activeDeadlineSeconds: 600
   template:
     metadata:
       labels: {{ include "common.labels" (dict "root" .root "app" (printf "%s-consumers" .app)) | nindent 8 }}
       annotations: {{ include "common.jobAnnotations" .root | nindent 8 }}
-    spec: {{ include "common.jobPod" (dict "root" .root "name" "consumers" "args" (prepend .subscriptions "services/streams/consumers.ts") "env" (include "common.consumersEnv" .root) "resources" $broker.jetstream.consumers.resources) | nindent 6 }}
+    spec: {{ include "common.jobPod" (dict "root" .root "name" "consumers" "args" (prepend .subscriptions "ops/jetstream/update-consumers.ts") "env" (include "common.consumersEnv" .root) "resources" $broker.jetstream.consumers.resources) | nindent 6 }}
 {{- end }}
 {{- end }}
 
 {{- define "common.consumersEnv" -}}
 {{- $broker := .Values.broker -}}
-{{ include "common.secretEnv" (dict "name" "NATS_URL" "secret" $broker.existingSecret "key" $broker.keys.url) }}
+{{ include "common.secretEnv" (dict "name" "NATS_URL" "secret" ($broker.jetstream.consumers.existingSecret | default $broker.existingSecret) "key" $broker.keys.url) }}
 - { name: CONSUMER_BACK_OFF_SECONDS, value: {{ include "common.backOffSeconds" . | quote }} }
 - { name: CONSUMER_MAX_ACK_PENDING, value: {{ $broker.jetstream.maxAckPending | quote }} }
+- { name: CONSUMER_RECREATE_BOUND, value: {{ $broker.jetstream.apiPrefix | empty | not | quote }} }
 {{- end }}
 
-{{/* What a command that manages streams is told of JetStream. */}}
+{{/* Environment of a command that manages streams. */}}
 {{- define "common.natsEnv" -}}
 {{- $broker := .Values.broker -}}
 {{ include "common.secretEnv" (dict "name" "NATS_URL" "secret" ($broker.jetstream.streams.existingSecret | default $broker.existingSecret) "key" $broker.keys.url) }}
@@ -138,7 +140,7 @@ spec:
 - { name: STREAM_MAX_AGE_HOURS, value: {{ $streams.maxAgeHours | quote }} }
 {{- end }}
 
-{{/* Metadata that sidecars reach JetStream with, and a command past Dapr would not: it knows what NATS_URL says. */}}
+{{/* The configured metadata that sidecars need to connect to JetStream and that commands do not have: they get only NATS_URL. */}}
 {{- define "common.jetstreamBeyondUrl" -}}
 {{- range $name, $_ := merge dict .Values.broker.extraMetadata .Values.broker.extraSecretMetadata -}}
 {{- if has (lower $name) (list "domain" "apiprefix" "jwt" "seedkey" "token" "tls_client_cert" "tls_client_key") }}{{ $name }} {{ end -}}

@@ -1,6 +1,6 @@
 {{/*
-Pods by how much waits for them: for an API's relays in the outbox, for the recorder among what has not come back, for any other worker at
-the broker. Takes: root, app, workload, system (whose database it is), waits (outbox, relayed or broker), topics.
+Scales an app by its backlog: an API by the messages in its outbox, the recorder by the unconfirmed messages, any other worker by its messages
+at the broker. Takes: root, app, workload, system (that owns the database), waits (outbox, relayed or broker), topics.
 */}}
 {{- define "common.keda" -}}
 {{- $keda := .workload.keda -}}
@@ -8,10 +8,10 @@ the broker. Takes: root, app, workload, system (whose database it is), waits (ou
 {{- $monitoring := .root.Values.broker.jetstream.monitoring -}}
 {{- if eq .waits "broker" -}}
 {{- if ne .root.Values.broker.kind "jetstream" -}}
-{{- fail (printf "keda of %s is enabled: what waits for it is known to the broker only, and %s is not asked; use autoscaling for it" .app .root.Values.broker.kind) -}}
+{{- fail (printf "keda of %s is enabled, but its backlog is at the broker, and %s cannot be queried for it: use autoscaling instead" .app .root.Values.broker.kind) -}}
 {{- end -}}
 {{- if not $monitoring.endpoint -}}
-{{- fail (printf "keda of %s is enabled: what waits for it is known to the broker only; name its monitoring endpoint, broker.jetstream.monitoring.endpoint" .app) -}}
+{{- fail (printf "keda of %s is enabled, but its backlog is at the broker: set broker.jetstream.monitoring.endpoint" .app) -}}
 {{- end -}}
 {{- else -}}
 ---
@@ -51,7 +51,7 @@ spec:
     {{- else }}
     - type: postgresql
       metadata:
-        # No more are counted than would take all pods.
+        # Counts at most maxReplicas × waitingMessages: more would add no pods.
         query: {{ include (printf "common.keda.%s" .waits) (dict "system" .system "limit" (mul $keda.maxReplicas $keda.waitingMessages)) | trim | replace "\n" " " | quote }}
         targetQueryValue: {{ $keda.waitingMessages | quote }}
       authenticationRef: { name: {{ .app }} }
@@ -59,8 +59,9 @@ spec:
 {{- end }}
 
 {{/*
-How many of the newest messages in the outbox relays can work off: none while nothing comes back, since more relays reach an absent broker
-no better; not those held back, nor those behind them. As many steps along indexes as the limit says, however many wait.
+The number of the newest messages in the outbox that more relays could publish. Zero while nothing is confirmed, because more relays do not
+help against a broker outage; excludes parked and failing messages and later messages of their keys. The limit bounds the cost, whatever
+the backlog.
 */}}
 {{- define "common.keda.outbox" -}}
 select count(*) from (select * from eventing.outbox order by position desc limit {{ .limit }}) o
@@ -71,8 +72,8 @@ and exists (select from eventing.published where topic in ('{{ .system }}-intern
 {{- end }}
 
 {{/*
-How many of the newest messages that were relayed have not come back: none while nothing does, and not those that seem lost, which the
-relay sends again. Ids grow with time.
+The number of the newest sent messages that are unconfirmed. Zero while nothing is confirmed, and without messages older than five minutes,
+which the relay sends again. Ids grow with time.
 */}}
 {{- define "common.keda.relayed" -}}
 select count(*) from (select relayed_at from eventing.relayed order by id desc limit {{ .limit }}) r

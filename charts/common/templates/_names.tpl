@@ -1,4 +1,12 @@
-{{/* Labels of everything that belongs to an app. Takes: root, app (its Dapr app-id, which is its name as well), component (if it is of one). */}}
+{{/*
+The chart's name. Not .Chart.Name: that is the alias when a parent chart sets one, and programs expect Components under the chart's name.
+Takes: the root.
+*/}}
+{{- define "common.chart" -}}
+{{ index .Chart.Annotations "member-system/chart" }}
+{{- end }}
+
+{{/* Labels of every object of an app. Takes: root, app (its Dapr app-id, which is also its name), component (optional). */}}
 {{- define "common.labels" -}}
 {{- $own := include "common.ownLabels" . -}}
 {{ $own }}
@@ -13,12 +21,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" (include "common.chart" .root) .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{/*
-What somebody adds to labels or annotations, and nothing in the place of what is there: which of two with one name counts is anybody's guess.
-Takes: own (YAML), more, value (where the others are from).
+The operator's own labels or annotations. Refuses names that the chart sets: which of two entries counts differs between Helm versions.
+Takes: own (YAML), more (the operator's), value (the name of the value that `more` comes from).
 */}}
 {{- define "common.added" -}}
 {{- $own := .own | fromYaml -}}
@@ -32,7 +40,7 @@ Takes: own (YAML), more, value (where the others are from).
 {{- end }}
 {{- end }}
 
-{{/* Labels by which an app's pods are found. They never change. Takes: root, app. */}}
+{{/* Labels that select an app's pods. They must never change. Takes: root, app. */}}
 {{- define "common.selector" -}}
 app.kubernetes.io/name: {{ .app }}
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
@@ -51,7 +59,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
     secretKeyRef: { name: {{ .secret | quote }}, key: {{ .key | quote }} }
 {{- end }}
 
-{{/* A role's connection string. Takes: root, role. */}}
+{{/* DATABASE_URL, the connection string of a database role. Takes: root, role. */}}
 {{- define "common.databaseEnv" -}}
 {{- $database := .root.Values.database -}}
 {{ include "common.secretEnv" (dict "name" "DATABASE_URL" "secret" $database.existingSecret "key" (get $database.keys .role)) }}

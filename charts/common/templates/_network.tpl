@@ -1,8 +1,8 @@
 {{/*
-Nothing in and nothing out but what is needed. Addresses outside the cluster cannot be told by name, so database, broker and the like are
-opened by port; narrow them with networkPolicy.egressTo.
-Takes: root, app, api (whether callers may come in), callers (namespaces whose sidecars may call it), calls (namespaces whose apps it
-calls), asks (URLs that it asks).
+Allows only the traffic that an app needs. A NetworkPolicy cannot name hosts outside the cluster, so database, broker and the like are opened
+by port; narrow them with networkPolicy.egressTo.
+Takes: root, app, api (whether it has a public API), callers (namespaces whose sidecars may call it), calls (namespaces whose apps it calls),
+asks (URLs that it calls).
 */}}
 {{- define "common.networkPolicy" -}}
 {{- $policy := .root.Values.networkPolicy -}}
@@ -20,15 +20,18 @@ spec:
     - ports: [{ port: 8080 }]
       {{- with $policy.apiFrom }}
       from: {{ toYaml . | nindent 8 }}
-    - ports: [{ port: 8080 }]
+      {{- end }}
+    - ports: [{ port: 8083 }]
       from:
         {{- range list "canary" "doctor" }}
         - podSelector: { matchLabels: {{ include "common.selector" (dict "root" $.root "app" (printf "%s-%s" $.app .)) | fromYaml | toJson }} }
         {{- end }}
-      {{- end }}
+        {{- with $policy.operationsFrom }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
     {{- end }}
     {{- with .callers }}
-    # Sidecars of those who may ask it through Dapr.
+    # Sidecars of the apps that may invoke it.
     - ports: [{ port: 50002 }]
       from: {{ include "common.inNamespaces" . | trim | nindent 8 }}
     {{- end }}
@@ -48,9 +51,9 @@ spec:
 {{- end }}
 
 {{/*
-The same for what runs now and then beside an app: nobody comes in, and out goes each only to what it works on. Those of hooks are there
-before the hooks, since under a policy of the platform that denies by default an install would wait for its migrations for ever; and they
-go with them, since Helm removes no hook at uninstall. Takes: root, app.
+The same for an app's Jobs: no ingress, and egress only to what each Job uses. The policies of hooks are hooks themselves with a lower weight:
+in a namespace that denies by default, the migrations would otherwise wait for their policy indefinitely. They are deleted when they succeed,
+because Helm does not delete hooks at uninstall. Takes: root, app.
 */}}
 {{- define "common.jobNetworkPolicies" -}}
 {{- if .root.Values.networkPolicy.enabled }}
@@ -62,7 +65,7 @@ go with them, since Helm removes no hook at uninstall. Takes: root, app.
 {{- end }}
 {{- end }}
 
-{{/* Takes: root, app, name (behind the app's), jobs (names behind the app's), to (of database, broker, api, api-server), hook. */}}
+{{/* Takes: root, app, name and jobs (suffixes of the app's name), to (any of database, broker, api, api-server), hook. */}}
 {{- define "common.jobNetworkPolicy" -}}
 {{- $policy := .root.Values.networkPolicy }}
 ---
@@ -91,7 +94,7 @@ spec:
   egress:
     - ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
     {{- if has "api" .to }}
-    - ports: [{ port: 8080 }]
+    - ports: [{ port: 8083 }]
       to: [{ podSelector: { matchLabels: {{ include "common.selector" . | fromYaml | toJson }} } }]
     {{- end }}
     {{- $ports := has "database" .to | ternary $policy.egressPorts list }}
@@ -148,7 +151,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Takes: a list of `scheme://host:port/path`, of which only the host has to be there. */}}
+{{/* Takes: a list of `scheme://host:port/path`; only the host is required. */}}
 {{- define "common.urlPorts" -}}
 {{- range . }}
 - {{ regexReplaceAll "^\\w+://" . "" | regexFind "^[^/?#]*" | regexFind ":[0-9]+$" | trimPrefix ":" | default (hasPrefix "http://" . | ternary "80" "443") }}

@@ -1,4 +1,7 @@
-{{/* How an app is scaled, kept up and watched. Takes: root, app, workload, and what common.keda and common.networkPolicy take. */}}
+{{/*
+An app's disruption budget, autoscaling, metrics and network policy.
+Takes: root, app, workload, and the arguments of common.keda and common.networkPolicy.
+*/}}
 {{- define "common.operation" -}}
 {{- $labels := include "common.labels" . -}}
 {{- $selector := include "common.selector" . -}}
@@ -42,7 +45,7 @@ spec:
 {{- end }}
 {{- if .root.Values.serviceMonitor.enabled }}
 ---
-# What the sidecar measures: deliveries, publishes, their failures and times.
+# The sidecar's metrics: deliveries, publishes, their failures and durations.
 apiVersion: v1
 kind: Service
 metadata:

@@ -1,4 +1,4 @@
-{{/* Pods need nothing of the host: Pod Security Standard "restricted". */}}
+{{/* What every pod has. It complies with the Pod Security Standard "restricted". */}}
 {{- define "common.podSecurity" -}}
 securityContext:
   runAsNonRoot: true
@@ -13,7 +13,7 @@ volumes: {{ toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Where pods run. Takes: a group of values. */}}
+{{/* Where pods are scheduled. Takes: a group of values. */}}
 {{- define "common.scheduling" -}}
 {{- range $key := list "priorityClassName" "nodeSelector" "tolerations" "affinity" }}
 {{- with get $ $key }}
@@ -23,14 +23,13 @@ volumes: {{ toYaml . | nindent 2 }}
 {{- end }}
 
 {{- define "common.jobAnnotations" -}}
-{{- $own := "# It would not end beside a sidecar.\ndapr.io/enabled: \"false\"" -}}
+{{- $own := "# With a sidecar the Job would never complete.\ndapr.io/enabled: \"false\"" -}}
 {{ $own }}
 {{- include "common.added" (dict "own" $own "more" .Values.jobs.podAnnotations "value" "jobs.podAnnotations") }}
 {{- end }}
 
 {{/*
-The pod of what runs now and then beside an app. Takes: root, name, args (the program), env (YAML), resources, serviceAccount (of whoever asks
-the API server).
+The pod of a Job. Takes: root, name, args (the program), env (YAML), resources, serviceAccount (only for Jobs that call the API server).
 */}}
 {{- define "common.jobPod" -}}
 restartPolicy: Never
@@ -47,7 +46,10 @@ containers:
     env: {{ include "common.env" (dict "own" .env "more" .root.Values.jobs.extraEnv "value" "jobs.extraEnv") | nindent 6 }}
 {{- end }}
 
-{{/* A container's variables, each once. Takes: own (YAML), more, value (where the others are from). */}}
+{{/*
+A container's environment variables. Refuses duplicate names.
+Takes: own (YAML), more (the operator's), value (the name of the value that `more` comes from).
+*/}}
 {{- define "common.env" -}}
 {{- $taken := dict -}}
 {{- range .own | fromYamlArray }}{{ $_ := set $taken .name "the chart" }}{{ end -}}
@@ -68,7 +70,7 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
-{{/* What is the same for each container. Takes: root, resources. */}}
+{{/* What every container has. Takes: root, resources. */}}
 {{- define "common.container" -}}
 image: {{ include "common.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
@@ -81,18 +83,18 @@ volumeMounts: {{ toYaml . | nindent 2 }}
 
 {{/*
 The sidecar's annotations. Takes: root, app.
-It asks the app for its health every second, so that a drained app is given nothing more; it keeps publishing for the relay while the pod
-shuts down; the builtin secret store is off, since the broker's credentials reach it from a Secret by name.
+The sidecar checks the app's health every second, so that a draining app soon receives nothing more. It keeps publishing for the relay while
+the pod shuts down. The builtin secret store is off: the broker's credentials are environment variables from a Secret.
 */}}
 {{- define "common.daprAnnotations" -}}
 {{- $dapr := .root.Values.dapr -}}
 dapr.io/enabled: "true"
 dapr.io/app-id: {{ .app }}
-dapr.io/app-port: "8080"
-dapr.io/config: {{ .root.Chart.Name }}
+dapr.io/app-port: "8081"
+dapr.io/config: {{ include "common.chart" .root }}
 dapr.io/api-token-secret: {{ $dapr.apiTokenSecret | quote }}
 dapr.io/app-token-secret: {{ $dapr.appTokenSecret | quote }}
-dapr.io/env-from-secret: {{ include "common.brokerSecrets" .root | quote }}
+dapr.io/env-from-secret: {{ include "common.brokerSecrets" . | quote }}
 dapr.io/enable-app-health-check: "true"
 dapr.io/app-health-check-path: /healthz
 dapr.io/app-health-probe-interval: "1"
@@ -123,18 +125,18 @@ dapr.io/sidecar-{{ $what }}-{{ $bound }}: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* What each process beside a sidecar is told of it. */}}
+{{/* Environment of every process beside a sidecar. */}}
 {{- define "common.daprEnv" -}}
 {{ include "common.secretEnv" (dict "name" "DAPR_API_TOKEN" "secret" .Values.dapr.apiTokenSecret "key" "token") }}
 - { name: BROKER_ADDRESS, value: {{ .Values.broker.address | quote }} }
-- { name: SILENCE_SECONDS, value: {{ .Values.broker.silenceSeconds | quote }} }
-{{- with .Values.broker.repairSeconds }}
-- { name: REPAIR_AFTER_SECONDS, value: {{ . | quote }} }
+- { name: SUBSCRIPTION_STALL_SECONDS, value: {{ .Values.broker.subscriptionStallSeconds | quote }} }
+{{- with .Values.broker.reconcileAfterSeconds }}
+- { name: RECONCILE_AFTER_SECONDS, value: {{ . | quote }} }
 {{- end }}
 - { name: LOG_LEVEL, value: {{ .Values.logLevel }} }
 {{- end }}
 
-{{/* Probes of one port. Takes: port, probes. */}}
+{{/* Probes. Takes: port, probes. */}}
 {{- define "common.probes" -}}
 startupProbe:
   httpGet: { path: /healthz, port: {{ .port }} }

@@ -1,6 +1,6 @@
 {{/*
-For `kubectl create job --from=cronjob/…` alone, once the database was restored to an earlier time: puts back what the topic still has of what it
-has lost. Takes: root, app, program.
+A suspended CronJob, only for `kubectl create job --from=cronjob/…` after the database was restored to an earlier time: imports the events
+that the database has lost and the topic still has. Takes: root, app, program.
 */}}
 {{- define "common.restore" -}}
 {{- $name := printf "%s-restore" .app -}}
@@ -12,13 +12,13 @@ metadata:
   name: {{ $name }}
   labels: {{ $labels | nindent 4 }}
 spec:
-  # Never by itself.
+  # Operators start it.
   suspend: true
   schedule: "0 0 1 1 *"
   concurrencyPolicy: Forbid
   jobTemplate:
     spec:
-      # What it refuses it would refuse again.
+      # A failed restore fails again until an operator acts.
       backoffLimit: 0
       template:
         metadata:

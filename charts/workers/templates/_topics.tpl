@@ -1,4 +1,4 @@
-{{/* Which worker hears which topics. Whether a worker runs or not, its topics stay open to it: its events wait for it at the broker. */}}
+{{/* The topics of each worker. A disabled worker keeps its access to them: its events wait at the broker. */}}
 {{- define "workers.topics" -}}
 publish-recorder: [member-internal, member-external]
 device-login-recorder: [member-internal]
@@ -7,7 +7,7 @@ other-member-logout: [member-internal]
 external-broadcaster: [member-internal]
 {{- end }}
 
-{{/* The workers that hear a topic, as a list. */}}
+{{/* The workers that subscribe to a topic, as a list. */}}
 {{- define "workers.subscribers" -}}
 {{- $topic := . -}}
 {{- range $name, $topics := include "workers.topics" . | fromYaml }}

@@ -1,6 +1,6 @@
 import { Migration } from '@mikro-orm/migrations';
 
-/** The tables of eventing, schema `eventing`; docs/decisions/0003 says why they are cut like this. `<roles>_<role>` are the database roles. */
+/** Creates schema `eventing`; docs/decisions/0003 gives the reasons. `<roles>_<role>` are the database roles. */
 export function createEventing(roles: string) {
   return class extends Migration {
     override up(): void {
@@ -95,7 +95,7 @@ create index relayed_due on eventing.relayed (topic, partition, resend_at);
 create index relayed_event on eventing.relayed (event_id);
 alter table eventing.relayed set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
--- Messages that came back: append-only, pruned by age.
+-- Confirmed messages: append-only, pruned by age.
 create table eventing.published (
   id uuid primary key,
   event_id uuid not null,
@@ -203,8 +203,8 @@ create view eventing.delivery as
   select id, event_id, channel, topic, target, created_at, relayed_at, published_at, attempts, null from eventing.published;
 `;
 
-// Least privilege: nobody but the owner can change or delete a fact, the relay reads none, and each program does only its own work.
-// A function may be called by anybody unless that is taken away.
+// Least privilege: only the owner can change or delete an event, and the relay cannot read events. Each program has only
+// the rights it needs. PostgreSQL lets every role execute a function unless that is revoked.
 const grants = `
 revoke all on schema eventing from public;
 revoke all on all functions in schema eventing from public;

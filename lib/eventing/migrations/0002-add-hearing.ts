@@ -1,11 +1,11 @@
 import { Migration } from '@mikro-orm/migrations';
 
-/** When each app last heard a topic; partitions that are made in nobody's way; heads by aggregate. */
+/** Adds when each app last received a topic, partition creation without blocking, and an index of heads by aggregate. */
 export function addHearing(roles: string) {
   return class extends Migration {
     override up(): void {
-      this.addSql(heard.replaceAll('$roles', roles));
-      this.addSql(calmPartitions);
+      this.addSql(lastReceived.replaceAll('$roles', roles));
+      this.addSql(ensurePartitions);
       this.addSql('create index stream_aggregate on eventing.stream (aggregate_id)');
     }
     override down(): void {
@@ -14,8 +14,8 @@ export function addHearing(roles: string) {
   };
 }
 
-const heard = `
--- When each app last heard anything of a topic, whichever of its replicas.
+const lastReceived = `
+-- When any replica of an app last received a message of a topic.
 create table eventing.heard (
   app_id text not null,
   topic text not null,
@@ -26,8 +26,8 @@ grant select, insert, update on eventing.heard to $roles_app;
 grant select on eventing.heard to $roles_readonly;
 `;
 
-// A partition that is attached keeps nobody from writing; one that is created as such waits for every reader, and every writer for it.
-const calmPartitions = `
+// Attaching a partition blocks no writer. Creating one in place waits for every reader, and blocks writers meanwhile.
+const ensurePartitions = `
 create or replace function eventing.ensure_partitions(months_ahead integer default 24) returns integer
 language plpgsql security definer set search_path = pg_catalog set timezone = 'UTC' set lock_timeout = '2s' as $$
 declare

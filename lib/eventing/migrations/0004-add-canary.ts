@@ -1,7 +1,7 @@
 import { Migration } from '@mikro-orm/migrations';
-import { CANARY_ID } from '../canary.ts';
+import { CANARY_ID } from '../diagnostics/canary.ts';
 
-/** The one row that canaries are about. */
+/** Adds the row that each canary changes. */
 export function addCanary(roles: string) {
   return class extends Migration {
     override up(): void {

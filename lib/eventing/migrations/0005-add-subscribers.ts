@@ -1,6 +1,6 @@
 import { Migration } from '@mikro-orm/migrations';
 
-/** What operators are told of those who hear: what was missed, and what sidecars say of themselves. */
+/** Adds what operators see of subscribers: since when they are stalled, and the reports of their sidecars. */
 export function addSubscribers(roles: string) {
   return class extends Migration {
     override up(): void {

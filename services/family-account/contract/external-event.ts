@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * What can happen to a family account, with the types of the attributes that may change with it. Types may be added, so take what you do not
- * know for a change that you know nothing of; a type that is listed is never taken away.
+ * Event types of a family account, each with the types of the attributes that may change. Types may be added, so ignore unknown ones;
+ * listed types are never removed.
  */
 export const familyAccountEventTypes = {
   'family-account.opened': ['name', 'ownerId', 'status'],
@@ -17,26 +17,26 @@ export const familyAccountEventTypes = {
 
 export type FamilyAccountEventType = keyof typeof familyAccountEventTypes;
 
-const known = Object.keys(familyAccountEventTypes) as [FamilyAccountEventType, ...FamilyAccountEventType[]];
+const eventTypes = Object.keys(familyAccountEventTypes) as [FamilyAccountEventType, ...FamilyAccountEventType[]];
 
 /**
- * The data of an event on the topic `family-account-external`: who, what, which attributes, when; never a value. These fields and no
- * other, for ever.
+ * Data of an event on the topic `family-account-external`: identifier, event type, attribute types and time; never a value. The set of
+ * fields never changes.
  */
 export const externalFamilyAccountEvent = z
   .strictObject({
-    familyAccountId: z.uuid().describe('The family account that it is about'),
+    familyAccountId: z.uuid().toLowerCase().describe('Id of the family account'),
     eventType: z
-      .union([z.enum(known), z.string().regex(/^family-account\.[a-z-]+$/)])
-      .describe('What happened; the same as the type of the CloudEvent. More may be added'),
+      .union([z.enum(eventTypes), z.string().regex(/^family-account\.[a-z-]+$/)])
+      .describe('What happened; equal to the type of the CloudEvent. Types may be added'),
     attributeTypes: z
       .array(z.string())
-      .describe('Which attributes changed, by name; ask the API for their values. More may be added'),
-    occurredAt: z.iso.datetime().describe('When, in UTC'),
+      .describe('Names of the changed attributes; read their values from the API. Names may be added'),
+    occurredAt: z.iso.datetime().describe('When it happened, in UTC'),
   })
   .meta({ title: 'External event of the family-account system' });
 
 export type ExternalFamilyAccountEvent = z.output<typeof externalFamilyAccountEvent>;
 
-/** The topic, and the name of its pub/sub component. */
+/** Name of the topic, and of its pub/sub component. */
 export const FAMILY_ACCOUNT_EXTERNAL_TOPIC = 'family-account-external';

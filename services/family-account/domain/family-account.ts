@@ -1,6 +1,6 @@
 import { defineEntity, p } from '@mikro-orm/core';
 import { raise } from '#eventing/domain-event';
-import { DomainError } from '#service/errors';
+import { DomainError } from '#process/errors';
 import { events } from '../events.ts';
 import { Invitation } from './invitation.ts';
 import { type EndReason, Membership } from './membership.ts';
@@ -11,9 +11,9 @@ const schema = defineEntity({
   properties: {
     id: p.uuid().primary(),
     status: p.enum(['OPEN', 'CLOSED']),
-    // Null once the account is closed.
+    // `name` and `ownerId` are null once the account is closed.
     name: p.string().nullable(),
-    /** Here, and not as a role in the memberships, there cannot be two of them. */
+    /** A column of the account, not a role in the memberships: so there cannot be two owners. */
     ownerId: p.uuid().nullable(),
     openedAt: p.datetime(),
     closedAt: p.datetime().nullable(),
@@ -22,15 +22,15 @@ const schema = defineEntity({
 });
 
 export const MOST_MEMBERS = 5;
-/** Enough for a family whose mails get lost; an account must not be a source of codes. */
+/** Enough for a family that loses some e-mails; low enough that an account cannot be used to generate codes. */
 export const MOST_OPEN_INVITATIONS = 10;
 
 /**
- * A family account and everything that can happen to it. Each method states its fact, and none when nothing changes.
- * It is the root of its memberships and invitations too. `members` always are its memberships that have not ended, all of them.
+ * A family account, with all its state changes. Each method raises an event, unless nothing changes.
+ * It is also the aggregate root of its memberships and invitations. `members` are always all of its current memberships.
  */
 export class FamilyAccount extends schema.class {
-  /** @returns the account, and the membership of its owner */
+  /** Opens an account. @returns the account, and its owner's membership */
   static open(
     { id, membershipId, name, ownerId }: { id: string; membershipId: string; name: string; ownerId: string },
     at: Date,
@@ -41,24 +41,26 @@ export class FamilyAccount extends schema.class {
   }
 
   /**
-   * One whose opening the database has lost, and with it the key of all that it said: nobody knows who belonged to it, so it is closed. That is
-   * stated, unless it has been.
+   * Recreates, as closed, an account known only from replayed events. Its encryption key is lost with the database, so its members are
+   * unknown.
+   * @param isRecorded whether its `closed` event exists already; otherwise it is raised
    */
-  static lost(id: string, { isStated }: { isStated: boolean }, at: Date): FamilyAccount {
+  static lost(id: string, { isRecorded }: { isRecorded: boolean }, at: Date): FamilyAccount {
     const account = Object.assign(new FamilyAccount(), { id, openedAt: at } as const);
-    if (isStated) account.recall('closed', at);
+    if (isRecorded) account.replay('closed', at);
     else close(account, at);
     return account;
   }
 
-  /** Is again what facts say that it has become before the database was restored: they are there, so it states none. */
-  recall(change: 'closed' | { ownerId: string }, at: Date): void {
+  /** Applies a change from a replayed event. Raises no event, because that event exists already. */
+  replay(change: 'closed' | { ownerId: string }, at: Date): void {
     if (change === 'closed') Object.assign(this, CLOSED, { closedAt: at });
     else Object.assign(this, change);
   }
 
   /**
-   * @param open invitations that are neither used nor expired
+   * Issues an invitation.
+   * @param open number of invitations that are neither used nor expired
    * @throws DomainError `family-account-full`, `too-many-invitations`
    */
   invite(
@@ -70,7 +72,7 @@ export class FamilyAccount extends schema.class {
     this.mustBeOpen();
     mustHavePlace(members);
     if (open >= MOST_OPEN_INVITATIONS) {
-      const message = `There are ${open} invitations that can still be used; let some be used or expire`;
+      const message = `${open} invitations are still open: wait until some are used or expire`;
       throw new DomainError('too-many-invitations', message, 'conflict');
     }
     const invitation = Invitation.issue(id, { familyAccountId: this.id, codeHash }, at);
@@ -85,8 +87,10 @@ export class FamilyAccount extends schema.class {
   }
 
   /**
-   * @returns the new membership; undefined for a member who has joined with this invitation before, and asks again
-   * @throws DomainError `family-account-closed`, `invitation-used`, `invitation-expired`, `already-in-family-account`, `family-account-full`
+   * Accepts an invitation for a member.
+   * @returns the new membership; undefined when this member has joined with this invitation before (a repeat)
+   * @throws DomainError `family-account-closed`, `invitation-used`, `invitation-expired`, `already-in-family-account`,
+   *   `family-account-full`
    */
   accept(
     members: readonly Membership[],
@@ -104,7 +108,7 @@ export class FamilyAccount extends schema.class {
     return begin(this, members, { id, memberId, invitationId: invitation.id }, at);
   }
 
-  /** Hands over an owner's account to the longest-standing of the others, and closes it when there is none. */
+  /** Ends a membership. An owner's account goes to the longest-standing other member; the account closes when none is left. */
   endMembership(members: readonly Membership[], membership: Membership, reason: EndReason, at: Date): void {
     if (!members.includes(membership)) return;
     membership.end(reason, at);
@@ -115,7 +119,7 @@ export class FamilyAccount extends schema.class {
     else if (this.ownerId === membership.memberId) this.transferOwnership(others, longestStanding.memberId);
   }
 
-  /** @throws DomainError `not-a-member` */
+  /** Makes another member the owner. @throws DomainError `not-a-member` */
   transferOwnership(members: readonly Membership[], memberId: string): void {
     if (this.ownerId === memberId) return;
     if (!members.some((membership) => membership.memberId === memberId)) {
@@ -139,13 +143,13 @@ export class FamilyAccount extends schema.class {
 }
 schema.setClass(FamilyAccount);
 
-/** A member belongs to one open family account at most. */
+/** Returns the error for a member who already belongs to an open family account: one is the limit. */
 export function alreadyInFamilyAccount(cause?: unknown): DomainError {
-  const message = 'This member belongs to a family account already';
+  const message = 'This member already belongs to a family account';
   return new DomainError('already-in-family-account', message, 'conflict', { cause });
 }
 
-// Not private methods: the ORM builds the entities it loads without the constructor that would give them one.
+// Functions instead of `#private` methods: the ORM creates loaded entities without the constructor, so they would lack them.
 
 function begin(
   account: FamilyAccount,
@@ -168,5 +172,5 @@ function close(account: FamilyAccount, at: Date): void {
 
 function mustHavePlace(members: readonly Membership[]): void {
   if (members.length < MOST_MEMBERS) return;
-  throw new DomainError('family-account-full', `A family account has ${MOST_MEMBERS} members at most`, 'conflict');
+  throw new DomainError('family-account-full', `A family account has at most ${MOST_MEMBERS} members`, 'conflict');
 }

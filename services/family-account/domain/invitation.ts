@@ -1,5 +1,5 @@
 import { defineEntity, p } from '@mikro-orm/core';
-import { DomainError } from '#service/errors';
+import { DomainError } from '#process/errors';
 
 const schema = defineEntity({
   name: 'Invitation',
@@ -16,10 +16,10 @@ const schema = defineEntity({
   },
 });
 
-/** Long enough for somebody who reads mail at weekends. */
+/** Long enough for a person who reads e-mail only at weekends. */
 export const VALID_FOR_MS = 7 * 24 * 60 * 60 * 1_000;
 
-/** Lets whoever has its code join a family account, once. Changed through its account only, whose row is locked meanwhile. */
+/** Lets one member who has its code join a family account. Change it only through its account, whose row must be locked. */
 export class Invitation extends schema.class {
   static issue(id: string, given: { familyAccountId: string; codeHash: string }, at: Date): Invitation {
     const expiresAt = new Date(at.getTime() + VALID_FOR_MS);
@@ -29,7 +29,7 @@ export class Invitation extends schema.class {
   /** @throws DomainError `invitation-used`, `invitation-expired` */
   mustBeUsable(at: Date): void {
     if (this.acceptedBy != null) {
-      throw new DomainError('invitation-used', 'Somebody has joined with this invitation already', 'gone');
+      throw new DomainError('invitation-used', 'This invitation has been used already', 'gone');
     }
     if (at >= this.expiresAt) throw new DomainError('invitation-expired', 'This invitation has expired', 'gone');
   }

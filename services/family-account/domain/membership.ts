@@ -10,7 +10,7 @@ const schema = defineEntity({
     id: p.uuid().primary(),
     familyAccountId: p.uuid(),
     memberId: p.uuid(),
-    /** Of two members of an account the one who has been in it longer has the lower one, whatever clocks say. */
+    /** Order of joining within the account; independent of clocks. */
     position: p.integer(),
     joinedAt: p.datetime(),
     endedAt: p.datetime().nullable(),
@@ -20,7 +20,7 @@ const schema = defineEntity({
 
 export type NewMembership = Pick<Membership, 'id' | 'familyAccountId' | 'memberId' | 'position' | 'joinedAt'>;
 
-/** A member's belonging to a family account, from joining until it ends. Changed through its account only, whose row is locked meanwhile. */
+/** Membership in a family account, from joining until it ends. Change it only through its account, whose row must be locked. */
 export class Membership extends schema.class {
   static begin(membership: NewMembership): Membership {
     return Object.assign(new Membership(), membership);

@@ -1,20 +1,20 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { Principal } from '#service/http';
-import type { MemberSystem } from '../member-system.ts';
+import type { Authenticate } from '#http/authentication';
+import type { SessionOf } from '../session-cache.ts';
 
 export interface Credentials {
   readonly operatorToken: string;
-  /** Whose session a token opens. */
-  readonly sessionOf: MemberSystem['sessionOf'];
+  /** Looks up the session of a token. */
+  readonly sessionOf: SessionOf;
 }
 
-/** Tells whose a bearer token is: the operators', or a member's, which only the member system knows. */
-export function authenticator({ operatorToken, sessionOf }: Credentials) {
+/** Returns a function that identifies the caller by bearer token: operator or member. Members' tokens are checked by the member system. */
+export function authenticator({ operatorToken, sessionOf }: Credentials): Authenticate {
   const expected = digest(operatorToken);
-  return async (token: string): Promise<Principal | undefined> => {
-    // Compared by digest, in a time that tells nothing of how much of it is right.
+  return async (token, _, ip) => {
+    // Digests are compared in constant time, so that timing reveals nothing about the expected token.
     if (timingSafeEqual(digest(token), expected)) return { kind: 'operator' };
-    const session = await sessionOf(token);
+    const session = await sessionOf(token, ip);
     return session && { kind: 'member', ...session };
   };
 }

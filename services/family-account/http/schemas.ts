@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { text, timestamp, uuid } from '#service/schema';
+import { text, timestamp, uuid } from '#http/schema';
 import type { FamilyAccountWithMembers } from '../use-cases/lock-family-account.ts';
 
 export const familyAccountPath = z.strictObject({ id: uuid() });
 export const membershipPath = z.strictObject({ id: uuid(), memberId: uuid() });
 export const invitationPath = z.strictObject({
-  code: z.string().regex(/^[\w-]{32}$/, 'is not the code of an invitation'),
+  code: z.string().regex(/^[\w-]{32}$/, 'is not an invitation code'),
 });
 export const newFamilyAccount = z.strictObject({ name: text({ max: 100 }) });
 export const newOwner = z.strictObject({ memberId: uuid() });
@@ -13,16 +13,19 @@ export const newOwner = z.strictObject({ memberId: uuid() });
 export const familyAccount = z
   .object({
     id: z.uuid(),
-    name: z.string().optional().meta({ description: 'Not of a closed account' }),
+    name: z.string().optional().meta({ description: 'Absent once the account is closed' }),
     status: z.enum(['OPEN', 'CLOSED']),
     members: z
       .array(z.object({ memberId: z.uuid(), role: z.enum(['OWNER', 'MEMBER']), joinedAt: timestamp }))
-      .meta({ description: 'The longest-standing first' }),
+      .meta({ description: 'Longest-standing member first' }),
   })
   .meta({ id: 'FamilyAccount' });
 
 export const invitation = z
-  .object({ code: z.string().meta({ description: 'Told once; whoever has it can join, once' }), expiresAt: timestamp })
+  .object({
+    code: z.string().meta({ description: 'Returned only once. Any member who has it can join, once' }),
+    expiresAt: timestamp,
+  })
   .meta({ id: 'Invitation' });
 
 export function showFamilyAccount({ account, members }: FamilyAccountWithMembers): z.input<typeof familyAccount> {

@@ -1,6 +1,6 @@
 import { Migration } from '@mikro-orm/migrations';
 
-/** The tables of the family-account system. `family_account_<role>` are its database roles, which exist already. */
+/** Creates the tables of the family-account system. Its database roles `family_account_<role>` must exist. */
 export class FamilyAccount0001Create extends Migration {
   override up(): void {
     this.addSql(tables);
@@ -54,8 +54,8 @@ create table invitation (
 create index invitation_open on invitation (family_account_id, expires_at) where accepted_at is null;
 `;
 
-// Least privilege: nothing is ever deleted, and who joined when cannot be rewritten. People who look into the database see no names
-// and nothing to find a code by.
+// Least privilege: the app can delete nothing and cannot change who joined or when. The read-only role sees neither names nor the hashes of
+// invitation codes.
 const grants = `
 grant usage on schema public to family_account_app, family_account_readonly;
 grant select, insert on family_account, membership, invitation to family_account_app;

@@ -1,15 +1,15 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
-import { DomainError } from '#service/errors';
-import { hashCode } from '../codes.ts';
+import { DomainError } from '#process/errors';
 import { Invitation } from '../domain/invitation.ts';
+import { hashCode } from '../invitation-codes.ts';
 import type { MemberSystem } from '../member-system.ts';
 import { type FamilyAccountWithMembers, lockFamilyAccount } from './lock-family-account.ts';
 import { mustBeVerified } from './must-be-verified.ts';
 import { refusingSecondMembership } from './refuse-second-membership.ts';
 
 /**
- * Lets a member join the account that the invitation is to. Asked again by the same member, it answers the same.
+ * Adds a member to the account of an invitation. A repeat by the same member has no further effect and the same result.
  * @throws DomainError `invitation-not-found`, `identity-not-verified`, and what `FamilyAccount.accept` throws
  */
 export async function acceptInvitation(
@@ -34,6 +34,6 @@ export async function acceptInvitation(
 
 async function findInvitation(em: EntityManager, code: string): Promise<Invitation> {
   const invitation = await em.findOne(Invitation, { codeHash: hashCode(code) });
-  if (!invitation) throw new DomainError('invitation-not-found', 'There is no such invitation', 'not-found');
+  if (!invitation) throw new DomainError('invitation-not-found', 'Invitation not found', 'not-found');
   return invitation;
 }

@@ -4,7 +4,7 @@ import type { MemberSystem, Standing } from '../member-system.ts';
 import { lockFamilyAccount } from './lock-family-account.ts';
 import { findMembership } from './read-family-account.ts';
 
-/** What was found out about a member who belongs to a family account. */
+/** The state of a member who belongs to a family account, and the membership at the time of the check. */
 export interface Finding {
   readonly familyAccountId: string;
   readonly membershipId: string;
@@ -12,9 +12,9 @@ export interface Finding {
 }
 
 /**
- * Asks for the newest state of a member, where it matters here. To be called before the transaction.
- * @returns undefined for a member who belongs to no family account: nobody has to be asked about strangers. One who is joining at this
- *   moment is asked about once more when that is committed.
+ * Reads a member's newest state from the member system. Call it before the transaction, so that nothing is locked meanwhile.
+ * @returns undefined for a member without a family account: the member system need not be called. A member who is joining at this moment
+ *   is checked again after the commit (`joined-check`).
  * @throws DependencyUnavailable `member-api-unavailable`
  */
 export async function askAboutMember(
@@ -29,8 +29,8 @@ export async function askAboutMember(
 }
 
 /**
- * Ends the membership that was asked about, when its member is not verified any more: that one, and not another that the member
- * may have begun since, which was asked about on its own. In `em`'s transaction.
+ * Ends the membership that was checked, if its member is no longer verified. A membership that began since is left alone: it has a check
+ * of its own. Runs in `em`'s transaction.
  */
 export async function endMembershipWhenNotVerified(
   em: EntityManager,

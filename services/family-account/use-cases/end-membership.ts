@@ -1,10 +1,10 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DomainError } from '#service/errors';
+import { DomainError } from '#process/errors';
 import { lockOwnFamilyAccount } from './lock-family-account.ts';
 
 /**
- * A member leaves, or is removed by the owner.
- * @param by the member who asks for it
+ * Ends a membership: the member leaves, or the owner removes the member.
+ * @param by the requesting member
  * @throws DomainError `family-account-not-found`, `owner-only`, `membership-not-found`
  */
 export async function endMembership(
@@ -18,7 +18,7 @@ export async function endMembership(
     account.mustBeOwnedBy(by);
     const membership = members.find((other) => other.memberId === memberId);
     if (!membership) {
-      throw new DomainError('membership-not-found', 'This family account has no such member', 'not-found');
+      throw new DomainError('membership-not-found', 'The family account has no member with this id', 'not-found');
     }
     account.endMembership(members, membership, 'REMOVED', at);
   });

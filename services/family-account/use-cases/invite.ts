@@ -1,12 +1,13 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
-import { hashCode, newCode } from '../codes.ts';
 import { Invitation } from '../domain/invitation.ts';
+import { hashCode, newCode } from '../invitation-codes.ts';
 import { lockOwnFamilyAccount } from './lock-family-account.ts';
 
 /**
- * Issues an invitation to an account, by its owner.
- * @returns its code, which is told once and not stored
+ * Issues an invitation to an account.
+ * @param by the requesting member, who must be the owner
+ * @returns the code, which is returned only once: only its hash is stored
  * @throws DomainError `family-account-not-found`, `owner-only`, `family-account-full`, `too-many-invitations`
  */
 export async function invite(

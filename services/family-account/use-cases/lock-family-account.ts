@@ -1,19 +1,19 @@
 import { LockMode } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DomainError } from '#service/errors';
+import { DomainError } from '#process/errors';
 import { FamilyAccount } from '../domain/family-account.ts';
 import { Membership } from '../domain/membership.ts';
 
 export interface FamilyAccountWithMembers {
   readonly account: FamilyAccount;
-  /** The memberships that have not ended, the longest-standing member's first. */
+  /** The current memberships, the longest-standing member's first. */
   readonly members: readonly Membership[];
 }
 
 /**
- * Loads a family account as it is now and keeps others from changing it until the transaction ends. Every change of an account, of its
- * memberships or its invitations begins with this: that is what makes five members five, and closed the last fact of an account.
- * @param em in a transaction
+ * Loads the newest state of a family account and locks it until the transaction ends. Every change of an account, its memberships or its
+ * invitations must start with this: the lock enforces the limit of five members and makes `closed` an account's last event.
+ * @param em must be in a transaction
  * @throws DomainError `family-account-not-found`
  */
 export async function lockFamilyAccount(em: EntityManager, id: string): Promise<FamilyAccountWithMembers> {
@@ -23,8 +23,8 @@ export async function lockFamilyAccount(em: EntityManager, id: string): Promise<
 }
 
 /**
- * The same, for somebody who must be one of its members.
- * @throws DomainError `family-account-not-found`, whether there is none or it is other people's
+ * Loads and locks a family account of which `memberId` must be a member.
+ * @throws DomainError `family-account-not-found`, both for a missing account and for one of other members
  */
 export async function lockOwnFamilyAccount(
   em: EntityManager,
@@ -37,11 +37,11 @@ export async function lockOwnFamilyAccount(
   return { account, members, own };
 }
 
-/** An account's memberships that have not ended, the longest-standing member's first. To change them, have the account locked. */
+/** Returns an account's current memberships, the longest-standing member's first. Lock the account before changing them. */
 export function findMembers(em: EntityManager, familyAccountId: string): Promise<Membership[]> {
   return em.find(Membership, { familyAccountId, endedAt: null }, { orderBy: { position: 'asc' }, refresh: true });
 }
 
 export function familyAccountNotFound(): DomainError {
-  return new DomainError('family-account-not-found', 'There is no such family account', 'not-found');
+  return new DomainError('family-account-not-found', 'Family account not found', 'not-found');
 }

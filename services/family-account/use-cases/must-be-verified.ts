@@ -1,9 +1,10 @@
-import { DomainError } from '#service/errors';
+import { DomainError } from '#process/errors';
 import type { MemberSystem } from '../member-system.ts';
 
 /**
- * Only persons whose identity is verified belong to family accounts. Asked before any transaction: nothing is locked while another
- * system answers. What changes between this answer and the commit is found by asking again (end-membership-when-not-verified.ts).
+ * Requires a member's identity to be verified, as every member of a family account needs. Call it before the transaction, so that nothing
+ * is locked while the member system answers. A change between this check and the commit is found by the check after joining
+ * (end-membership-when-not-verified.ts).
  * @throws DomainError `identity-not-verified`
  * @throws DependencyUnavailable `member-api-unavailable`
  */
@@ -11,7 +12,7 @@ export async function mustBeVerified(member: MemberSystem, memberId: string): Pr
   if ((await member.standingOf(memberId)) === 'VERIFIED') return;
   throw new DomainError(
     'identity-not-verified',
-    'Only a member whose identity is verified can belong to a family account',
+    'Only a member with a verified identity can open or join a family account',
     'forbidden',
   );
 }

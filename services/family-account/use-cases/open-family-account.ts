@@ -7,7 +7,7 @@ import { mustBeVerified } from './must-be-verified.ts';
 import { refusingSecondMembership } from './refuse-second-membership.ts';
 
 /**
- * Opens an account, whose first member and owner is the one who opens it.
+ * Opens an account; `ownerId` becomes its owner and first member.
  * @throws DomainError `identity-not-verified`, `already-in-family-account`
  */
 export async function openFamilyAccount(
@@ -20,7 +20,7 @@ export async function openFamilyAccount(
   return refusingSecondMembership(() =>
     em.transactional(async (tx) => {
       const opened = FamilyAccount.open({ id: uuid(), membershipId: uuid(), name, ownerId }, at);
-      // The membership refers to it.
+      // Inserted first, because the membership references it.
       await tx.persist(opened.account).flush();
       tx.persist(opened.membership);
       return { account: opened.account, members: [opened.membership] };

@@ -5,9 +5,9 @@ import { Membership } from '../domain/membership.ts';
 import { type FamilyAccountWithMembers, familyAccountNotFound, findMembers } from './lock-family-account.ts';
 
 /**
- * A family account as it is now, to be looked at.
- * @param reader a member, who sees no other account than the own one; undefined for somebody who may see all
- * @throws DomainError `family-account-not-found`, whether there is none or it is other people's
+ * Reads the newest state of a family account, without a lock.
+ * @param reader a member, who may only read the account they belong to; undefined for operators, who may read all
+ * @throws DomainError `family-account-not-found`, both for a missing account and for one of other members
  */
 export async function readFamilyAccount(
   em: EntityManager,
@@ -18,7 +18,7 @@ export async function readFamilyAccount(
   return found;
 }
 
-/** The account that a member belongs to, if any. */
+/** Returns the account that a member belongs to, if any. */
 export async function findFamilyAccountOf(
   em: EntityManager,
   memberId: string,
@@ -29,12 +29,12 @@ export async function findFamilyAccountOf(
   return found && isMember(found, memberId) ? found : undefined;
 }
 
-/** A member's membership that has not ended, if any: there is one at most. */
+/** Returns a member's current membership, if any; there is at most one. */
 export function findMembership(em: EntityManager, memberId: string): Promise<Membership | null> {
   return em.findOne(Membership, { memberId, endedAt: null }, { disableIdentityMap: true });
 }
 
-/** In one snapshot: between two, the owner may have left. */
+/** Reads account and members in one snapshot: between two queries the owner may leave. */
 function find(em: EntityManager, id: string): Promise<FamilyAccountWithMembers | undefined> {
   return em.transactional(
     async (tx) => {

@@ -2,8 +2,8 @@ import { UniqueConstraintViolationException } from '@mikro-orm/core';
 import { alreadyInFamilyAccount } from '../domain/family-account.ts';
 
 /**
- * Does `work`, in which somebody joins a family account. The unique index is what decides: of two accounts that a member joins at the same
- * moment, a look beforehand would let both through.
+ * Runs `work`, in which a member joins a family account. The unique index decides: a check beforehand would let a member join two accounts
+ * at the same moment.
  * @throws DomainError `already-in-family-account`
  */
 export async function refusingSecondMembership<T>(work: () => Promise<T>): Promise<T> {

@@ -2,7 +2,8 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { type FamilyAccountWithMembers, lockOwnFamilyAccount } from './lock-family-account.ts';
 
 /**
- * The owner hands the account over to another of its members.
+ * Transfers ownership of an account from its owner to another of its members.
+ * @param by the requesting member
  * @throws DomainError `family-account-not-found`, `owner-only`, `not-a-member`
  */
 export async function transferOwnership(

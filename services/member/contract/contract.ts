@@ -2,7 +2,7 @@ import type { Contract } from '#eventing/contract';
 import { system } from '../system.ts';
 import { externalMemberEvent, memberEventTypes } from './external-event.ts';
 
-/** What the member system says to other systems. */
+/** The contract of the member system's external events. */
 export const contract: Contract = {
   system,
   title: 'External events of the member system',

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * What can happen to a member, with the types of the attributes that may change with it. Types may be added, so take what you do not know for
- * a change that you know nothing of; a type that is listed is never taken away.
+ * Event types of a member, each with the types of the attributes that may change. Types may be added, so ignore unknown ones; listed types
+ * are never removed.
  */
 export const memberEventTypes = {
   'member.registered': ['email', 'name'],
@@ -19,26 +19,32 @@ export const memberEventTypes = {
 
 export type MemberEventType = keyof typeof memberEventTypes;
 
-const known = Object.keys(memberEventTypes) as [MemberEventType, ...MemberEventType[]];
+const eventTypes = Object.keys(memberEventTypes) as [MemberEventType, ...MemberEventType[]];
 
-/** The data of an event on the topic `member-external`: who, what, which attributes, when; never a value. These fields and no other, for ever. */
+/**
+ * Data of an event on the topic `member-external`: identifier, event type, attribute types and time; never a value. The set of fields never
+ * changes.
+ */
 export const externalMemberEvent = z
   .strictObject({
-    memberId: z.uuid().describe('The member that it is about'),
+    memberId: z.uuid().toLowerCase().describe('Id of the member'),
     eventType: z
-      .union([z.enum(known), z.string().regex(/^member\.[a-z-]+$/)])
-      .describe('What happened; the same as the type of the CloudEvent. More may be added'),
+      .union([z.enum(eventTypes), z.string().regex(/^member\.[a-z-]+$/)])
+      .describe('What happened; equal to the type of the CloudEvent. Types may be added'),
     attributeTypes: z
       .array(z.string())
-      .describe('Which attributes changed, by name; ask the API for their values. More may be added'),
-    occurredAt: z.iso.datetime().describe('When, in UTC'),
+      .describe('Names of the changed attributes; read their values from the API. Names may be added'),
+    occurredAt: z.iso.datetime().describe('When it happened, in UTC'),
   })
   .meta({ title: 'External event of the member system' });
 
 export type ExternalMemberEvent = z.output<typeof externalMemberEvent>;
 
-/** The topic, and the name of its pub/sub component. */
+/** Name of the topic, and of its pub/sub component. */
 export const MEMBER_EXTERNAL_TOPIC = 'member-external';
 
-/** What its CloudEvents say they come from. */
+/** Format of a session token: 32 bytes in base64url. Anything else is invalid and needs no lookup. */
+export const SESSION_TOKEN = /^[\w-]{43}$/;
+
+/** The `source` of its CloudEvents. */
 export const MEMBER_EVENT_SOURCE = '/member';

@@ -4,7 +4,7 @@ const schema = defineEntity({
   name: 'LoginRecord',
   tableName: 'login_record',
   properties: {
-    /** The fact that it records: one log-in leaves one record. UUIDv7, so it also sorts by time. */
+    /** Id of the `member.logged-in` event, so that a log-in has only one record. UUIDv7: sorts by time. */
     eventId: p.uuid().primary(),
     memberId: p.uuid(),
     sessionNumber: p.bigint('number'),
@@ -17,6 +17,6 @@ const schema = defineEntity({
   },
 });
 
-/** A line of a member's log of log-ins. Deleted when the member withdraws. */
+/** Record of one log-in of a member. Deleted when the member withdraws. */
 export class LoginRecord extends schema.class {}
 schema.setClass(LoginRecord);

@@ -1,6 +1,6 @@
 import { defineEntity, p } from '@mikro-orm/core';
 import { raise } from '#eventing/domain-event';
-import { DomainError } from '#service/errors';
+import { DomainError } from '#process/errors';
 import { events, type LogoutReason } from '../events.ts';
 import { type NewSession, Session } from './session.ts';
 
@@ -10,11 +10,11 @@ const schema = defineEntity({
   properties: {
     id: p.uuid().primary(),
     status: p.enum(['ACTIVE', 'WITHDRAWN']),
-    // What is about a person is null once the member has withdrawn.
+    // Personal data is null once the member has withdrawn.
     email: p.string().nullable(),
     name: p.string().nullable(),
     passwordHash: p.string().nullable().hidden(),
-    /** Keyed hash of the verified person's CI; null while nobody is verified. */
+    /** Keyed hash of the verified person's CI; null while the identity is not verified. */
     identityHash: p.string().nullable().hidden(),
     identityVerifiedAt: p.datetime().nullable(),
     registeredAt: p.datetime(),
@@ -24,8 +24,8 @@ const schema = defineEntity({
 });
 
 /**
- * A member and everything that can happen to it. Each method states its fact, and none when nothing changes.
- * It is the root of its sessions too, so that all facts about a member come from one place, in the order in which they happen.
+ * A member, with all its state changes. Each method raises an event, unless nothing changes.
+ * It is also the aggregate root of its sessions, so that all events of a member have one order.
  */
 export class Member extends schema.class {
   static register(id: string, given: { email: string; name: string; passwordHash: string }, at: Date): Member {
@@ -36,13 +36,13 @@ export class Member extends schema.class {
   }
 
   /**
-   * One whose registration the database has lost, and with it its password and the key of all that it said: nobody can ever be it again, so it
-   * has withdrawn. That is stated, unless it has been.
+   * Recreates, as withdrawn, a member known only from replayed events: its password and encryption key are lost with the database.
+   * @param isRecorded whether its `withdrawn` event exists already; otherwise it is raised
    */
-  static lost(id: string, { isStated }: { isStated: boolean }, at: Date): Member {
+  static lost(id: string, { isRecorded }: { isRecorded: boolean }, at: Date): Member {
     const member = new Member();
     Object.assign(member, { id, status: 'WITHDRAWN', registeredAt: at, withdrawnAt: at });
-    if (!isStated) raise(member, events.withdrawn(id, { status: 'WITHDRAWN' }));
+    if (!isRecorded) raise(member, events.withdrawn(id, { status: 'WITHDRAWN' }));
     return member;
   }
 
@@ -58,7 +58,7 @@ export class Member extends schema.class {
     raise(this, events.profileChanged(this.id, changed));
   }
 
-  /** @param others the live sessions that end with it: whoever knew the old password may be in one of them */
+  /** @param others live sessions to end: an attacker who knew the old password may own one */
   changePassword(passwordHash: string, others: readonly Session[], at: Date): void {
     this.mustBeActive();
     this.passwordHash = passwordHash;
@@ -66,14 +66,14 @@ export class Member extends schema.class {
     for (const session of others) this.logOut(session, 'PASSWORD_CHANGED', at);
   }
 
-  /** @throws DomainError `already-verified` when it is verified as somebody else */
+  /** @throws DomainError `already-verified` when the member is verified as another person */
   verifyIdentity(identityHash: string, at: Date): void {
     this.mustBeActive();
     if (this.identityHash === identityHash) return;
     if (this.isVerified) {
       throw new DomainError(
         'already-verified',
-        'This member is verified as another person; release that first',
+        'This member is verified as another person: release that verification first',
         'conflict',
       );
     }
@@ -88,11 +88,11 @@ export class Member extends schema.class {
     );
   }
 
-  /** @param reason why, in words; it is stored and travels encrypted, as attribute values do */
+  /** @param reason why, in words; encrypted in storage and in messages, like attribute values */
   releaseIdentityVerification(reason: string): void {
     this.mustBeActive();
     if (!this.isVerified) return;
-    forgetIdentity(this);
+    clearIdentity(this);
     raise(
       this,
       events.identityVerificationReleased(
@@ -126,7 +126,7 @@ export class Member extends schema.class {
     }
   }
 
-  /** @param live the member's live sessions, which end with it, before it: withdrawn is the last fact of a member */
+  /** @param live the member's live sessions: they end first, because `withdrawn` is the last event of a member */
   withdraw(live: readonly Session[], at: Date): void {
     if (this.status === 'WITHDRAWN') return;
     for (const session of live) this.logOut(session, 'WITHDRAWN', at);
@@ -134,9 +134,9 @@ export class Member extends schema.class {
     raise(this, events.withdrawn(this.id, { status: 'WITHDRAWN' }));
   }
 
-  /** Is again what facts say that it has become before the database was restored: they are there, so it states none. */
-  recall(change: 'released' | 'withdrawn' | { email?: string | undefined; name?: string | undefined }, at: Date): void {
-    if (change === 'released') forgetIdentity(this);
+  /** Applies a change from a replayed event. Raises no event, because that event exists already. */
+  replay(change: 'released' | 'withdrawn' | { email?: string | undefined; name?: string | undefined }, at: Date): void {
+    if (change === 'released') clearIdentity(this);
     else if (change === 'withdrawn') erase(this, at);
     else Object.assign(this, change);
   }
@@ -148,13 +148,13 @@ export class Member extends schema.class {
 }
 schema.setClass(Member);
 
-// Not private methods: the ORM builds the entities it loads without the constructor that would give them one.
-function forgetIdentity(member: Member): void {
+// Functions instead of `#private` methods: the ORM creates loaded entities without the constructor, so they would lack them.
+function clearIdentity(member: Member): void {
   member.identityHash = null;
   member.identityVerifiedAt = null;
 }
 
 function erase(member: Member, at: Date): void {
-  forgetIdentity(member);
+  clearIdentity(member);
   Object.assign(member, { status: 'WITHDRAWN', withdrawnAt: at, email: null, name: null, passwordHash: null });
 }

@@ -5,12 +5,12 @@ const schema = defineEntity({
   name: 'Session',
   tableName: 'session',
   properties: {
-    /** From the database's sequence: of two sessions the later one has the higher number, whatever clocks say. */
+    /** From a database sequence: a later session has a higher number, independent of clocks. */
     number: p.bigint('number').primary(),
     memberId: p.uuid(),
     /** SHA-256 of the token, hex; null once the session has ended. */
     tokenHash: p.string().nullable().hidden(),
-    // Null once the member has withdrawn.
+    // The device fields are null once the member has withdrawn.
     deviceId: p.string().nullable(),
     deviceName: p.string().nullable(),
     deviceOs: p.string().nullable(),
@@ -33,7 +33,7 @@ export interface NewSession {
   readonly device: Device;
 }
 
-/** A log-in on a device, live until it ends. Changed through its member only, whose row is locked meanwhile. */
+/** A log-in on a device, live until it ends. Change it only through its member, whose row must be locked. */
 export class Session extends schema.class {
   static open(memberId: string, { number, tokenHash, device }: NewSession, at: Date): Session {
     return Object.assign(new Session(), {
@@ -48,7 +48,7 @@ export class Session extends schema.class {
     });
   }
 
-  /** @returns whether it was live until now */
+  /** Ends the session. @returns whether it was live before */
   end(reason: LogoutReason, at: Date): boolean {
     if (this.loggedOutAt) return false;
     Object.assign(this, { loggedOutAt: at, logoutReason: reason, tokenHash: null });

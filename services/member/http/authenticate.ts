@@ -1,15 +1,15 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
-import type { Principal } from '#service/http';
+import type { Principal } from '#http/http';
 import { isSameToken } from '../tokens.ts';
 import { findLiveSession } from '../use-cases/find-live-session.ts';
 
 export interface Credentials {
   readonly operatorToken: string;
-  /** By the name of the system that has it. */
+  /** By the name of the system that holds the token. */
   readonly readerTokens: ReadonlyMap<string, string>;
 }
 
-/** Tells whose a bearer token is: the operators', another system's, or that of a live session. */
+/** Returns a function that identifies the caller by bearer token: operator, reader (another system), or member with a live session. */
 export function authenticator({ operatorToken, readerTokens }: Credentials) {
   return async (token: string, em: EntityManager): Promise<Principal | undefined> => {
     if (isSameToken(token, operatorToken)) return { kind: 'operator' };

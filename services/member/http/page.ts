@@ -1,6 +1,6 @@
 /**
- * One page of a list, from one entry more than it holds.
- * @returns the entries, and as `next` where the next page begins, if there is one
+ * Cuts one page from a list that was read with one entry more than the page holds.
+ * @returns the entries, and in `next` the cursor of the next page, if there is one
  */
 export function page<T, Cursor>(
   entries: readonly T[],

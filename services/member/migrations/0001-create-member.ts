@@ -1,6 +1,6 @@
 import { Migration } from '@mikro-orm/migrations';
 
-/** The tables of the member system. `member_<role>` are its database roles, which exist already. */
+/** Creates the tables of the member system. Its database roles `member_<role>` must exist. */
 export class Member0001Create extends Migration {
   override up(): void {
     this.addSql(tables);
@@ -65,7 +65,7 @@ create table login_record (
 create index login_record_member on login_record (member_id, event_id);
 `;
 
-// Least privilege. A member is never deleted, only erased; people who look into the database see no personal data.
+// Least privilege: the app cannot delete a member, only erase its data. The read-only role sees no personal data.
 const grants = `
 grant usage on schema public to member_app, member_readonly;
 grant select, insert, update on member, session to member_app;

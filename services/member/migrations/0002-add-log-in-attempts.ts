@@ -1,6 +1,6 @@
 import { Migration } from '@mikro-orm/migrations';
 
-/** Counts of wrong passwords. Not logged by PostgreSQL: after a crash everybody may try again. */
+/** Adds counts of wrong passwords. The table is unlogged: after a crash of PostgreSQL the counts start again from zero. */
 export class Member0002AddLogInAttempts extends Migration {
   override up(): void {
     this.addSql(`

@@ -1,6 +1,6 @@
 import { Migration } from '@mikro-orm/migrations';
 
-/** A reason more for a session to end. Not validated: what there is keeps the narrower rule already. */
+/** Adds a logout reason. The constraint is not validated: existing rows satisfy the narrower one already. */
 export class Member0003AddRestored extends Migration {
   override up(): void {
     this.addSql(rule([...REASONS, 'RESTORED']));

@@ -5,9 +5,10 @@ import Koa, { type Context } from 'koa';
 const SLOW_MS = 30_000;
 
 /**
- * Stands in for the identity provider on a laptop, in the shape of PortOne V2. What it answers depends on how the id begins:
- * `ok-` VERIFIED, the same id always as the same person; `no-` FAILED; `slow-` VERIFIED after 30 s; `down-` 503; else 404.
- * @param stopping ends the waiting of slow answers
+ * Fake identity provider for local use, with the API of PortOne V2. The prefix of the id selects the response: `ok-` VERIFIED, always the
+ * same person for the same id; `no-` FAILED; `slow-` VERIFIED after 30 s; `down-` 503; otherwise 404.
+ * @param secret API secret that callers must send
+ * @param stopping ends the delay of slow responses
  */
 export function portOneSandbox(secret: string, stopping?: AbortSignal): Koa {
   const app = new Koa();
@@ -31,10 +32,10 @@ async function answer(ctx: Context, stopping: AbortSignal | undefined): Promise<
 
 function refuse(ctx: Context, status: number, type: string): void {
   ctx.status = status;
-  ctx.body = { type, message: 'Answered by the sandbox' };
+  ctx.body = { type, message: 'Refused by the sandbox' };
 }
 
-/** Who a verification with this id is of: the same id always the same person. */
+/** Returns the fake person of a verification: always the same one for the same id. */
 export function identityOf(id: string) {
   const digest = createHash('sha256').update(id).digest();
   const number = (from: number, below: number) => digest.readUInt32BE(from) % below;

@@ -1,22 +1,23 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DomainError } from '#service/errors';
-import type { LogInLimits } from '../log-in-limits.ts';
+import { DomainError } from '#process/errors';
+import type { LoginThrottle } from '../login-throttle.ts';
 import { hashPassword, verifyPassword } from '../passwords.ts';
 import { findLiveSessions } from './list-sessions.ts';
 import { lockMember } from './lock-member.ts';
 import { readMember } from './read-member.ts';
 
 /**
- * Ends all sessions but the one in which it is asked for.
- * @throws DomainError `wrong-password`, also when the password is being changed by somebody else at this moment; `too-many-attempts`
+ * Changes a member's password and ends all other sessions.
+ * @param change `sessionNumber` is the current session, which stays live
+ * @throws DomainError `wrong-password`, also when a concurrent request changes the password; `too-many-attempts`
  */
 export async function changePassword(
   em: EntityManager,
   change: { memberId: string; sessionNumber: number; currentPassword: string; newPassword: string; ip: string },
-  limits: LogInLimits,
+  limits: LoginThrottle,
   at = new Date(),
 ): Promise<void> {
-  // Hashing takes long: it is done before the lock is taken, and the lock then shows whether it still holds good.
+  // Hashing is slow: it runs before the member is locked; under the lock the hash is compared again.
   const { passwordHash: verified } = await readMember(em, change.memberId);
   const isRight = await limits.guard(em, { account: change.memberId, address: change.ip }, () =>
     verifyPassword(verified, change.currentPassword),
@@ -36,5 +37,5 @@ export async function changePassword(
 }
 
 function wrongPassword(): DomainError {
-  return new DomainError('wrong-password', 'The current password is not right', 'unprocessable');
+  return new DomainError('wrong-password', 'The current password is wrong', 'unprocessable');
 }

@@ -3,9 +3,9 @@ import { Session } from '../domain/session.ts';
 import { lockMember } from './lock-member.ts';
 
 /**
- * A member is logged in on one device at a time, the last one: ends every session that a later one of the same member supersedes.
- * Later by number, whether the later one still lives or not: what is left then depends on nothing but which log-ins there were, not on
- * when or in what order, or how often, this is done. In `em`'s transaction.
+ * Ends every session of a member except the latest: a member is logged in on one device at a time. The latest is the one with the highest
+ * number, live or not, so that the result depends only on the log-ins, not on when, how often or in what order this runs
+ * (docs/decisions/0012). Runs in `em`'s transaction.
  */
 export async function endOtherSessionsOfMember(em: EntityManager, memberId: string, at = new Date()): Promise<void> {
   const member = await lockMember(em, memberId);

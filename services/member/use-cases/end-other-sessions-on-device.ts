@@ -4,16 +4,15 @@ import { Session } from '../domain/session.ts';
 import { lockMember } from './lock-member.ts';
 
 /**
- * One member at a time is logged in on a device, the last one: ends every session there that a later one of another member supersedes.
- * As with a member's own sessions, later by number, live or not. In `em`'s transaction.
+ * Ends every session on a device that a later session of another member supersedes: only the member who logged in last stays logged in.
+ * Later means a higher number, whether that session is live or not (docs/decisions/0012). Runs in `em`'s transaction.
  */
 export function endOtherSessionsOnDevice(em: EntityManager, deviceId: string, at = new Date()): Promise<void> {
   return endOtherSessionsOnDevices(em, [deviceId], at);
 }
 
 /**
- * The same on several devices. All devices are locked before any member, and each in one order for all: who settles one of them at the
- * same moment is waited for, or waits, and never both.
+ * Does the same for several devices. To avoid deadlocks, all devices are locked before any member, and both in a fixed order.
  */
 export async function endOtherSessionsOnDevices(
   em: EntityManager,
@@ -28,7 +27,7 @@ export async function endOtherSessionsOnDevices(
   }
 }
 
-/** In the order of the members' ids, in which they are then locked. */
+/** Returns superseded sessions in the order of their members' ids, in which members must be locked. */
 function findSuperseded(
   em: EntityManager,
   deviceIds: readonly string[],

@@ -1,7 +1,11 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { LoginRecord } from '../domain/login-record.ts';
 
-/** A member's log-ins, the latest first; those before the record of event `before`, at most `limit`. Event ids sort by time. */
+/**
+ * Returns a member's login records, latest first.
+ * @param before returns only records before the one of this event id: event ids sort by time
+ * @param limit maximum number of records
+ */
 export function listLoginRecords(
   em: EntityManager,
   { memberId, before, limit }: { memberId: string; before?: string | undefined; limit: number },

@@ -1,7 +1,11 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Session } from '../domain/session.ts';
 
-/** A member's sessions, the latest first, live and ended; those before number `before`, at most `limit`. */
+/**
+ * Returns a member's sessions, live and ended, latest first.
+ * @param before returns only sessions before this number
+ * @param limit maximum number of sessions
+ */
 export function listSessions(
   em: EntityManager,
   { memberId, before, limit }: { memberId: string; before?: number | undefined; limit: number },
@@ -10,7 +14,7 @@ export function listSessions(
   return em.find(Session, where, { orderBy: { number: 'desc' }, limit });
 }
 
-/** A member's live sessions, oldest first. To change them, have the member locked. */
+/** Returns a member's live sessions, oldest first. Lock the member before changing them. */
 export function findLiveSessions(em: EntityManager, memberId: string): Promise<Session[]> {
   return em.find(Session, { memberId, loggedOutAt: null }, { orderBy: { number: 'asc' } });
 }

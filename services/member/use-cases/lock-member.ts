@@ -1,13 +1,12 @@
 import { LockMode } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DomainError } from '#service/errors';
+import { DomainError } from '#process/errors';
 import { Member } from '../domain/member.ts';
 
 /**
- * Loads a member as it is now and keeps others from changing it until the transaction ends. Every change of a member or of its sessions
- * begins with this, which is what makes withdrawn the last fact of a member, and of two changes one the later.
- * Several members are locked in the order of their ids.
- * @param em in a transaction
+ * Loads the newest state of a member and locks it until the transaction ends. Every change of a member or its sessions must start with
+ * this: the lock orders a member's changes and makes `withdrawn` the last event. Lock several members in the order of their ids.
+ * @param em must be in a transaction
  * @throws DomainError `member-not-found`
  */
 export async function lockMember(em: EntityManager, id: string): Promise<Member> {
@@ -17,5 +16,5 @@ export async function lockMember(em: EntityManager, id: string): Promise<Member>
 }
 
 export function memberNotFound(): DomainError {
-  return new DomainError('member-not-found', 'There is no such member', 'not-found');
+  return new DomainError('member-not-found', 'Member not found', 'not-found');
 }

@@ -3,7 +3,7 @@ import { lockMember } from './lock-member.ts';
 import { readSession } from './read-session.ts';
 
 /**
- * Ends one of a member's own sessions; one that has ended already stays as it is.
+ * Ends one of a member's own sessions; does nothing if it has ended already.
  * @throws DomainError `session-not-found`
  */
 export async function logOut(

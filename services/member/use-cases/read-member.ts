@@ -3,7 +3,7 @@ import { Member } from '../domain/member.ts';
 import { memberNotFound } from './lock-member.ts';
 
 /**
- * A member as it is now, to be looked at; also one that has withdrawn.
+ * Reads the newest state of a member, without a lock; also of a withdrawn one.
  * @throws DomainError `member-not-found`
  */
 export async function readMember(em: EntityManager, id: string): Promise<Member> {

@@ -8,8 +8,8 @@ export type DeviceLogin = Pick<
 >;
 
 /**
- * Writes one log-in into the member's log, once however often it is told. In `em`'s transaction.
- * Locks the member, since one that withdraws at this moment must not leave a record behind.
+ * Stores the login record of one log-in; idempotent by event id. Runs in `em`'s transaction.
+ * Locks the member: otherwise a concurrent withdrawal could leave a record behind.
  */
 export async function recordDeviceLogin(em: EntityManager, login: DeviceLogin): Promise<void> {
   const member = await lockMember(em, login.memberId);

@@ -2,9 +2,9 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
 import { Member } from '../domain/member.ts';
 import { hashPassword } from '../passwords.ts';
-import { EMAIL_TAKEN, refusingDuplicates } from '../unique.ts';
+import { EMAIL_TAKEN, refusingDuplicates } from '../unique-violations.ts';
 
-/** @throws DomainError `email-taken` */
+/** Registers a new member. @throws DomainError `email-taken` */
 export async function registerMember(
   em: EntityManager,
   { email, name, password }: { email: string; name: string; password: string },

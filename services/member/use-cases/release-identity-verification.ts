@@ -2,7 +2,8 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { lockMember } from './lock-member.ts';
 
 /**
- * Takes back that a member is verified. What that means to others is for them to find out.
+ * Releases a member's identity verification. Other systems react to the event on their own.
+ * @param reason why, in words; recorded with the event, encrypted
  * @throws DomainError `member-not-found`, `member-withdrawn`
  */
 export async function releaseIdentityVerification(

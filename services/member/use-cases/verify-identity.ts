@@ -1,14 +1,14 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Member } from '../domain/member.ts';
-import type { HashIdentity } from '../identities.ts';
+import type { HashIdentity } from '../identity-hash.ts';
 import type { IdentityProvider } from '../identity-provider.ts';
-import { IDENTITY_TAKEN, refusingDuplicates } from '../unique.ts';
+import { IDENTITY_TAKEN, refusingDuplicates } from '../unique-violations.ts';
 import { lockMember } from './lock-member.ts';
 import { readMember } from './read-member.ts';
 
 /**
- * Verifies who a member is, from a verification that the person has gone through at the provider. A person can be one member at a time.
- * @throws DomainError `identity-taken`, `already-verified`, and what the provider's port throws
+ * Verifies a member's identity with a verification completed at the identity provider. A person can be only one member at a time.
+ * @throws DomainError `identity-taken`, `already-verified`, and what `IdentityProvider.find` throws
  */
 export async function verifyIdentity(
   em: EntityManager,
@@ -17,7 +17,7 @@ export async function verifyIdentity(
   at = new Date(),
 ): Promise<Member> {
   (await readMember(em, memberId)).mustBeActive();
-  // Before the transaction: nothing is locked while somebody else's server thinks.
+  // Before the transaction, so that nothing is locked while the provider responds.
   const { ci } = await provider.find(identityVerificationId);
   return refusingDuplicates(IDENTITY_TAKEN, () =>
     em.transactional(async (tx) => {

@@ -4,31 +4,31 @@ import { json } from 'node:stream/consumers';
 
 export interface Invocation {
   readonly method: string;
-  /** What the app would be asked, such as `/v1/sessions/current`. */
+  /** The path at the invoked app, such as `/v1/sessions/current`. */
   readonly path: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: unknown;
 }
 
-export interface StandIn extends AsyncDisposable {
+export interface FakeDaprd extends AsyncDisposable {
   readonly port: number;
   readonly invocations: Invocation[];
 }
 
 /**
- * Stands in for a Dapr sidecar where an app is invoked: what the answers of a real one look like was seen on daprd 1.18.1.
- * @param answer answers for the app that is invoked
+ * Starts a fake Dapr sidecar for service invocation. Its answers are those of a real daprd 1.18.1.
+ * @param answer answers for the invoked app
  */
-export async function standInForDaprd(
+export async function startFakeDaprd(
   answer: (invocation: Invocation, response: ServerResponse) => void | Promise<void>,
   { appId = 'member', apiToken = 'token-of-the-sidecar', port = 0 } = {},
-): Promise<StandIn> {
+): Promise<FakeDaprd> {
   const invocations: Invocation[] = [];
   const prefix = `/v1.0/invoke/${appId}/method`;
   const server = createServer(async (request, response) => {
     const { method = '', url = '', headers } = request;
     if (url === '/v1.0/healthz/outbound') return void response.writeHead(204).end();
-    // Open to all here, or the SDK would ask for it for half a minute before it tries anything else.
+    // No token needed here: without metadata, the SDK would retry for half a minute before any other call.
     if (url === '/v1.0/metadata') return void response.end('{"id":"family-account"}');
     if (headers['dapr-api-token'] !== apiToken) return void response.writeHead(401).end('invalid api token\n');
     if (!url.startsWith(prefix)) return answerJson(response, 500, DIRECT_INVOKE);
@@ -52,7 +52,7 @@ export function answerJson(response: ServerResponse, status: number, body: unkno
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
-/** What daprd answers when the app cannot be reached. */
+/** The answer of daprd when the app cannot be reached. */
 export const DIRECT_INVOKE = {
   errorCode: 'ERR_DIRECT_INVOKE',
   message: 'failed to invoke, id: member, err: no host found with the given ID',

@@ -9,8 +9,8 @@ beforeAll(async () => {
 });
 afterAll(() => system[Symbol.asyncDispose]());
 
-/** What a role is answered: the number of rows, or why it was refused. */
-async function as(role: 'app' | 'relay' | 'housekeeping' | 'readonly', sql: string): Promise<unknown> {
+/** Runs SQL as a role. @returns the number of rows, or the error message */
+async function runAs(role: 'app' | 'relay' | 'housekeeping' | 'readonly', sql: string): Promise<unknown> {
   const client = new Client(system.database.urls[role]);
   await client.connect();
   try {
@@ -23,7 +23,7 @@ async function as(role: 'app' | 'relay' | 'housekeeping' | 'readonly', sql: stri
 }
 const denied = expect.stringMatching(/^(permission denied|must be owner)/);
 
-describe('The database’s roles', () => {
+describe('Database roles', () => {
   test.each([
     'delete from family_account',
     'delete from membership',
@@ -35,26 +35,29 @@ describe('The database’s roles', () => {
     'update eventing.event_store set reason = null',
     'delete from eventing.event_store',
     'drop table family_account',
-  ])('keep the app from %s', async (sql) => {
-    expect(await as('app', sql)).toEqual(denied);
+  ])('deny the app role: %s', async (sql) => {
+    expect(await runAs('app', sql)).toEqual(denied);
   });
 
-  test.each(['relay', 'housekeeping'] as const)('keep the %s from families', async (role) => {
-    for (const table of ['family_account', 'membership', 'invitation'])
-      expect(await as(role, `select from ${table}`)).toEqual(denied);
-  });
+  test.each(['relay', 'housekeeping'] as const)(
+    'deny the %s role access to the family-account tables',
+    async (role) => {
+      for (const table of ['family_account', 'membership', 'invitation'])
+        expect(await runAs(role, `select from ${table}`)).toEqual(denied);
+    },
+  );
 
-  test('let operators look into the tables, past names and codes', async () => {
-    expect(await as('readonly', 'select id, status, owner_id, opened_at from family_account')).toBe(1);
-    expect(await as('readonly', 'select * from membership')).toBe(1);
-    expect(await as('readonly', 'select id, expires_at, accepted_by from invitation')).toBe(1);
+  test('allow the read-only role all columns but names and codes', async () => {
+    expect(await runAs('readonly', 'select id, status, owner_id, opened_at from family_account')).toBe(1);
+    expect(await runAs('readonly', 'select * from membership')).toBe(1);
+    expect(await runAs('readonly', 'select id, expires_at, accepted_by from invitation')).toBe(1);
     for (const sql of [
       'select name from family_account',
       'select code_hash from invitation',
       `update family_account set status = 'CLOSED'`,
       'update membership set ended_at = now()',
     ]) {
-      expect([sql, await as('readonly', sql)]).toEqual([sql, denied]);
+      expect([sql, await runAs('readonly', sql)]).toEqual([sql, denied]);
     }
   });
 });

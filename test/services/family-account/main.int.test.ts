@@ -4,18 +4,18 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { v7 as uuid } from 'uuid';
 import { eventually } from '../../support/eventually.ts';
-import { answerJson, type StandIn, standInForDaprd } from './daprd.ts';
+import { answerJson, type FakeDaprd, startFakeDaprd } from './daprd.ts';
 import { type FamilyAccountSystem, openFamilyAccountSystem } from './support.ts';
 
 const main = join(import.meta.dirname, '../../../services/family-account/main.ts');
-const APP_TOKEN = 'what-the-sidecar-shows';
+const APP_TOKEN = 'token-of-the-app';
 
 let system: FamilyAccountSystem;
-let daprd: StandIn;
+let daprd: FakeDaprd;
 beforeAll(async () => {
   system = await openFamilyAccountSystem();
-  // A member system in which everybody has withdrawn.
-  daprd = await standInForDaprd(({ path }, response) => {
+  // A member system in which all members have withdrawn.
+  daprd = await startFakeDaprd(({ path }, response) => {
     answerJson(response, 200, { id: path.split('/').at(-1), status: 'WITHDRAWN' });
   });
 });
@@ -28,17 +28,20 @@ function start(env: Record<string, string>): ChildProcess {
   return spawn(process.execPath, [main], { env, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-async function untilListening(child: ChildProcess): Promise<string> {
+async function untilListening(child: ChildProcess): Promise<{ sidecar: string; operations: string }> {
   for await (const line of createInterface({ input: child.stdout! })) {
-    const { msg, port } = JSON.parse(line);
-    if (msg === 'listening') return `http://127.0.0.1:${port}`;
+    const { msg, sidecarPort, operationsPort } = JSON.parse(line);
+    const url = (port: number) => `http://127.0.0.1:${port}`;
+    if (msg === 'listening') return { sidecar: url(sidecarPort), operations: url(operationsPort) };
   }
-  throw new Error('It ended before it listened');
+  throw new Error('The service exited before it listened');
 }
 
-test('The service starts, hears what happens to members, and stops in order', async () => {
+test('The service starts, handles member events and shuts down cleanly', async () => {
   const child = start({
     PORT: '0',
+    SIDECAR_PORT: '0',
+    OPERATIONS_PORT: '0',
     DATABASE_URL: system.database.urls.app,
     DAPR_HTTP_PORT: String(daprd.port),
     DAPR_API_TOKEN: 'token-of-the-sidecar',
@@ -49,8 +52,8 @@ test('The service starts, hears what happens to members, and stops in order', as
   });
   const exited = once(child, 'exit');
   try {
-    const url = await untilListening(child);
-    await eventually(async () => expect((await fetch(`${url}/readyz`)).status).toBe(200));
+    const { sidecar, operations } = await untilListening(child);
+    await eventually(async () => expect((await fetch(`${operations}/readyz`)).status).toBe(200));
     const { id, memberIds } = await system.family(1);
     const envelope = {
       specversion: '1.0',
@@ -68,15 +71,15 @@ test('The service starts, hears what happens to members, and stops in order', as
         occurredAt: '2026-07-01T09:00:00.000Z',
       },
     };
-    const delivered = await fetch(`${url}/events/member-external`, {
+    const delivered = await fetch(`${sidecar}/events/member-external`, {
       method: 'POST',
       headers: { 'content-type': 'application/cloudevents+json', 'dapr-api-token': APP_TOKEN },
       body: JSON.stringify(envelope),
     });
     expect([delivered.status, await delivered.json()]).toEqual([200, { status: 'SUCCESS' }]);
     await eventually(async () => expect((await system.membersOf(id)).memberIds).toEqual([memberIds[0]]));
-    const joined = await system.database.sql('select name, starts from eventing.consumer order by name');
-    expect(joined).toEqual([
+    const consumers = await system.database.sql('select name, starts from eventing.consumer order by name');
+    expect(consumers).toEqual([
       { name: 'external-broadcaster', starts: 'beginning' },
       { name: 'membership', starts: 'beginning' },
     ]);
@@ -86,13 +89,13 @@ test('The service starts, hears what happens to members, and stops in order', as
   expect(await exited).toEqual([0, null]);
 });
 
-test('The service names everything that it has not been told', async () => {
+test('The service exits with 1 and lists all missing settings', async () => {
   const child = start({});
-  let told = '';
+  let printed = '';
   child.stderr!.on('data', (chunk) => {
-    told += chunk;
+    printed += chunk;
   });
   expect(await once(child, 'close')).toEqual([1, null]);
   for (const name of ['DATABASE_URL', 'MASTER_KEY', 'APP_API_TOKEN', 'OPERATOR_TOKEN', 'MEMBER_READER_TOKEN'])
-    expect(told).toContain(`${name} is not set`);
+    expect(printed).toContain(`${name} is not set`);
 });

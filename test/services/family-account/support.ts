@@ -10,47 +10,51 @@ import { invite } from '../../../services/family-account/use-cases/invite.ts';
 import { openFamilyAccount } from '../../../services/family-account/use-cases/open-family-account.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
-/** A member system in which everybody is verified, unless told otherwise. */
-export class TestMemberSystem implements MemberSystem {
+/** A fake member system. All members are verified (default), or have the standing set in `standings`. */
+export class FakeMemberSystem implements MemberSystem {
   readonly standings = new Map<string, Standing>();
   readonly sessions = new Map<string, MemberSession>();
-  /** Whom it was asked about. */
-  readonly asked: string[] = [];
-  /** What happens when it is asked, before it answers. */
-  whenAsked: () => Promise<void> | void = () => undefined;
+  /** The members whose standing was requested. */
+  readonly standingRequests: string[] = [];
+  /** Runs before each answer; may throw. */
+  beforeAnswer: () => Promise<void> | void = () => undefined;
 
   async standingOf(memberId: string): Promise<Standing> {
-    this.asked.push(memberId);
-    await this.whenAsked();
+    this.standingRequests.push(memberId);
+    await this.beforeAnswer();
     return this.standings.get(memberId) ?? 'VERIFIED';
   }
 
+  /** The tokens whose session was requested. */
+  readonly sessionRequests: string[] = [];
+
   async sessionOf(token: string): Promise<MemberSession | undefined> {
-    await this.whenAsked();
+    this.sessionRequests.push(token);
+    await this.beforeAnswer();
     return this.sessions.get(token);
   }
 
   publisherOf() {
     const nothing = { events: [], next: '0_00000000-0000-0000-0000-000000000000' };
     return {
-      latest: async () => void (await this.whenAsked()),
+      latest: async () => void (await this.beforeAnswer()),
       published: async () => nothing,
       republish: async () => 0,
     };
   }
 
-  /** The way of each canary that it has sent, by the fact's id. */
+  /** The trace of each canary that it has sent, by event id. */
   readonly canaries = new Map<string, Hop[]>();
 
   async sendCanary(): Promise<string> {
-    await this.whenAsked();
+    await this.beforeAnswer();
     const id = uuid();
     this.canaries.set(id, [{ name: 'recorder of member-external', at: new Date().toISOString(), trouble: null }]);
     return id;
   }
 
   async followCanary(id: string): Promise<Hop[] | undefined> {
-    await this.whenAsked();
+    await this.beforeAnswer();
     return this.canaries.get(id);
   }
 }
@@ -59,26 +63,30 @@ export interface FamilyAccountSystem extends AsyncDisposable {
   readonly database: TestDatabase;
   readonly orm: MikroORM;
   readonly keyring: Keyring;
-  readonly member: TestMemberSystem;
-  /** An entity manager of its own, as each request has. */
+  readonly member: FakeMemberSystem;
+  /** Returns a new entity manager, as each request has one. */
   em(): EntityManager;
-  /** Opens an account of a new member's and lets so many others join it; answers its id and their ids, the owner's first. */
+  /**
+   * Opens an account for a new member and adds others.
+   * @param others the number of further members (default 0)
+   * @returns the account's id and the members' ids, the owner's first
+   */
   family(others?: number): Promise<{ id: string; memberIds: string[] }>;
   invite(familyAccountId: string, by: string): Promise<string>;
   accept(code: string, memberId: string): Promise<void>;
-  /** The account's facts in sequence, without the prefix that all have. */
-  factsOf(id: string): Promise<string[]>;
-  /** The internal messages that wait for the relay, oldest first, as consumers would receive them. */
+  /** Returns the types of an account's events in sequence, without their common prefix. */
+  eventTypesOf(id: string): Promise<string[]>;
+  /** Returns the internal messages in the outbox, oldest first, as consumers would receive them. */
   messagesOf(id: string): Promise<ReceivedEvent[]>;
-  /** The members of an account by position, and its owner. */
+  /** Returns the members of an account by position, and its owner. */
   membersOf(id: string): Promise<{ ownerId: string | null; memberIds: string[] }>;
 }
 
-/** A family-account system on a database of its own. */
+/** Opens a family-account system on its own database. */
 export async function openFamilyAccountSystem(): Promise<FamilyAccountSystem> {
   const database = await createTestDatabase('family_account');
   const { orm, keyring } = await connect({ url: database.urls.app, masterKeys: [Buffer.alloc(32, 7)] });
-  const member = new TestMemberSystem();
+  const member = new FakeMemberSystem();
   const em = () => orm.em.fork();
   const inviteBy = async (familyAccountId: string, by: string) => (await invite(em(), { familyAccountId, by })).code;
   const accept = async (code: string, memberId: string) => {
@@ -99,13 +107,13 @@ export async function openFamilyAccountSystem(): Promise<FamilyAccountSystem> {
       for (const memberId of memberIds.slice(1)) await accept(await inviteBy(account.id, ownerId), memberId);
       return { id: account.id, memberIds };
     },
-    async factsOf(id) {
-      const facts = await database.sql<{ event_type: string; sequence: string }>(
+    async eventTypesOf(id) {
+      const events = await database.sql<{ event_type: string; sequence: string }>(
         'select event_type, sequence from eventing.event_store where aggregate_id = $1 order by sequence',
         [id],
       );
-      expect(facts.map(({ sequence }) => Number(sequence))).toEqual(facts.map((_, index) => index + 1));
-      return facts.map(({ event_type }) => event_type.replace('family-account.', ''));
+      expect(events.map(({ sequence }) => Number(sequence))).toEqual(events.map((_, index) => index + 1));
+      return events.map(({ event_type }) => event_type.replace('family-account.', ''));
     },
     async messagesOf(id) {
       const rows = await database.sql<{ envelope: unknown }>(

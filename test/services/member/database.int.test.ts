@@ -1,5 +1,7 @@
 import { Client } from 'pg';
-import { type MemberSystem, openMemberSystem } from './support.ts';
+import { connect } from '../../../services/member/database.ts';
+import { Member } from '../../../services/member/domain/member.ts';
+import { type MemberSystem, masterKey, openMemberSystem } from './support.ts';
 
 let system: MemberSystem;
 beforeAll(async () => {
@@ -9,8 +11,8 @@ beforeAll(async () => {
 });
 afterAll(() => system[Symbol.asyncDispose]());
 
-/** What a role is answered: the number of rows, or why it was refused. */
-async function as(role: 'app' | 'relay' | 'housekeeping' | 'readonly', sql: string): Promise<unknown> {
+/** Runs SQL as a role. @returns the number of rows, or the error message */
+async function runAs(role: 'app' | 'relay' | 'housekeeping' | 'readonly', sql: string): Promise<unknown> {
   const client = new Client(system.database.urls[role]);
   await client.connect();
   try {
@@ -23,7 +25,7 @@ async function as(role: 'app' | 'relay' | 'housekeeping' | 'readonly', sql: stri
 }
 const denied = expect.stringMatching(/^permission denied/);
 
-describe('The database’s roles', () => {
+describe('Database roles', () => {
   test.each([
     ['delete from member'],
     ['delete from session'],
@@ -32,18 +34,18 @@ describe('The database’s roles', () => {
     ['update eventing.event_store set reason = null'],
     ['delete from eventing.event_store'],
     ['drop table member'],
-  ])('keep the app from %s', async (sql) => {
-    expect(await as('app', sql)).toEqual(sql.startsWith('drop') ? expect.stringMatching(/must be owner/) : denied);
+  ])('deny the app role: %s', async (sql) => {
+    expect(await runAs('app', sql)).toEqual(sql.startsWith('drop') ? expect.stringMatching(/must be owner/) : denied);
   });
 
-  test.each(['relay', 'housekeeping'] as const)('keep the %s from members', async (role) => {
+  test.each(['relay', 'housekeeping'] as const)('deny the %s role access to the member tables', async (role) => {
     for (const table of ['member', 'session', 'login_record'])
-      expect(await as(role, `select from ${table}`)).toEqual(denied);
+      expect(await runAs(role, `select from ${table}`)).toEqual(denied);
   });
 
-  test('let operators look into the tables, past everything personal', async () => {
-    expect(await as('readonly', 'select id, status, registered_at from member')).toBe(1);
-    expect(await as('readonly', 'select number, member_id, logged_out_at from session')).toBe(1);
+  test('allow the read-only role all columns but personal ones', async () => {
+    expect(await runAs('readonly', 'select id, status, registered_at from member')).toBe(1);
+    expect(await runAs('readonly', 'select number, member_id, logged_out_at from session')).toBe(1);
     for (const sql of [
       'select email from member',
       'select name from member',
@@ -54,7 +56,20 @@ describe('The database’s roles', () => {
       'select ip from login_record',
       `update member set status = 'WITHDRAWN'`,
     ]) {
-      expect([sql, await as('readonly', sql)]).toEqual([sql, denied]);
+      expect([sql, await runAs('readonly', sql)]).toEqual([sql, denied]);
     }
   });
 });
+
+test.each(['German', 'SQL', 'Postgres'])(
+  'A member is read with correct dates when the database has DateStyle %s',
+  async (style) => {
+    const { id, registeredAt } = await system.register();
+    const url = system.database.urls.app;
+    const role = `role ${new URL(url).username} in database ${new URL(url).pathname.slice(1)}`;
+    await system.database.sql(`alter ${role} set DateStyle = ${style}`);
+    await using other = await connect({ url, masterKeys: [masterKey], channel: 'other' });
+    expect(await other.orm.em.fork().findOneOrFail(Member, id)).toMatchObject({ registeredAt });
+    await system.database.sql(`alter ${role} reset DateStyle`);
+  },
+);

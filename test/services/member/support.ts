@@ -6,33 +6,33 @@ import type { Keyring } from '#eventing/keyring';
 import { connect } from '../../../services/member/database.ts';
 import type { Member } from '../../../services/member/domain/member.ts';
 import type { Session } from '../../../services/member/domain/session.ts';
-import { LogInLimits } from '../../../services/member/log-in-limits.ts';
+import { LoginThrottle } from '../../../services/member/login-throttle.ts';
 import { lockMember } from '../../../services/member/use-cases/lock-member.ts';
 import { registerMember } from '../../../services/member/use-cases/register-member.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 export const PASSWORD = 'correct horse battery';
 export const masterKey = Buffer.alloc(32, 7);
-export const limits = new LogInLimits(masterKey);
+export const limits = new LoginThrottle(masterKey);
 
 export interface MemberSystem extends AsyncDisposable {
   readonly database: TestDatabase;
   readonly orm: MikroORM;
   readonly keyring: Keyring;
-  /** An entity manager of its own, as each request has. */
+  /** Returns a new entity manager, as each request has one. */
   em(): EntityManager;
   register(given?: Partial<{ email: string; name: string }>): Promise<Member>;
-  /** Logs in without a password, which would cost time. */
+  /** Opens a session without a password, whose check is slow. */
   open(memberId: string, deviceId?: string, within?: EntityManager): Promise<Session>;
-  /** The types of all facts of a member, in sequence. */
-  factsOf(memberId: string): Promise<string[]>;
-  /** The internal messages that wait for the relay, oldest first, as consumers would receive them. */
+  /** Returns the types of all events of a member, in sequence, and checks that it is gapless. */
+  eventTypesOf(memberId: string): Promise<string[]>;
+  /** Returns the internal messages in the outbox, oldest first, as consumers would receive them. */
   messagesOf(memberId: string): Promise<ReceivedEvent[]>;
-  /** Numbers of the live sessions of a member, in order. */
+  /** Returns the numbers of a member's live sessions, in order. */
   liveSessionsOf(memberId: string): Promise<number[]>;
 }
 
-/** A member system on a database of its own. */
+/** Opens a member system on its own database. */
 export async function openMemberSystem(): Promise<MemberSystem> {
   const database = await createTestDatabase('member');
   const { orm, keyring } = await connect({ url: database.urls.app, masterKeys: [masterKey], channel: 'test' });
@@ -53,13 +53,13 @@ export async function openMemberSystem(): Promise<MemberSystem> {
         tx.persist(session);
         return session;
       }),
-    async factsOf(memberId) {
-      const facts = await database.sql<{ event_type: string; sequence: string }>(
+    async eventTypesOf(memberId) {
+      const events = await database.sql<{ event_type: string; sequence: string }>(
         'select event_type, sequence from eventing.event_store where aggregate_id = $1 order by sequence',
         [memberId],
       );
-      expect(facts.map(({ sequence }) => Number(sequence))).toEqual(facts.map((_, index) => index + 1));
-      return facts.map(({ event_type }) => event_type);
+      expect(events.map(({ sequence }) => Number(sequence))).toEqual(events.map((_, index) => index + 1));
+      return events.map(({ event_type }) => event_type);
     },
     async messagesOf(memberId) {
       const rows = await database.sql<{ envelope: unknown }>(
@@ -82,7 +82,7 @@ export async function openMemberSystem(): Promise<MemberSystem> {
   };
 }
 
-/** Somebody whom nobody else is. */
+/** Returns a unique e-mail address and name. */
 export function aPerson() {
   const id = uuid();
   return { email: `${id}@example.com`, name: `Anna ${id}` };

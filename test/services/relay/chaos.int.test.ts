@@ -2,42 +2,42 @@ import fc from 'fast-check';
 import { array } from '#eventing/sql';
 import type { Relay } from '../../../services/relay/relay.ts';
 import { eventually } from '../../support/eventually.ts';
-import { keys, RelayLab } from './lab.ts';
-import type { SinkAnswer } from './sink.ts';
+import type { FakeAnswer } from './fake-daprd.ts';
+import { keys, RelayFixture } from './fixture.ts';
 
-let lab: RelayLab;
+let fixture: RelayFixture;
 beforeAll(async () => {
-  lab = await RelayLab.open();
+  fixture = await RelayFixture.open();
 });
-afterAll(() => lab[Symbol.asyncDispose]());
+afterAll(() => fixture[Symbol.asyncDispose]());
 
 const RELAYS = 3;
 const STEPS = 25;
 
-test('whatever fails, and whichever relay is cut off or replaced, nothing is lost and no key’s first relays are out of order', async () => {
+test('random failures and relay restarts lose no message and keep first sends of a key in order', async () => {
   await fc.assert(
     fc.asyncProperty(fc.noShrink(fc.integer()), async (seed) => {
       const random = uniform(seed);
-      await lab.clear();
-      lab.sink.answer = () => trouble(random);
-      const relays = Array.from({ length: RELAYS }, start);
+      await fixture.reset();
+      fixture.fakeDaprd.answer = () => randomAnswer(random);
+      const relays = Array.from({ length: RELAYS }, startRelay);
       for (let step = 0; step < STEPS; step++) {
-        await lab.fill(
+        await fixture.fill(
           keys(40).filter(() => random() < 0.4),
           1 + Math.floor(random() * 5),
           topic(random),
         );
-        await misfortune(random, relays);
+        await injectFault(random, relays);
       }
-      lab.sink.answer = () => 'accept';
-      await lab.relayedAll(60_000);
-      lab.expectInOrder();
+      fixture.fakeDaprd.answer = () => 'accept';
+      await fixture.waitUntilSent(60_000);
+      fixture.expectInOrder();
     }),
     { numRuns: 4 },
   );
 }, 180_000);
 
-/** Even numbers from 0 to below 1, which fast-check's own, fond of extremes, are not: mulberry32. */
+/** Uniform random numbers in [0, 1) (mulberry32). fast-check's own are biased towards extremes. */
 function uniform(seed: number): () => number {
   let state = seed;
   return () => {
@@ -50,10 +50,10 @@ function uniform(seed: number): () => number {
 
 const topic = (random: () => number) => (random() < 0.7 ? 'lamp-internal' : 'lamp-external');
 
-/** Never parks: here even good messages are refused now and then. */
-const start = (): Relay => lab.relay({ patience: { attempts: 100, firstRetrySeconds: 0.002 } });
+/** Starts a relay that never parks: here even good messages are refused at times. */
+const startRelay = (): Relay => fixture.relay({ retryPolicy: { attempts: 100, firstRetrySeconds: 0.002 } });
 
-function trouble(random: () => number): SinkAnswer {
+function randomAnswer(random: () => number): FakeAnswer {
   const dice = random();
   if (dice < 0.8) return 'accept';
   if (dice < 0.88) return { refuse: () => random() < 0.2 };
@@ -64,24 +64,24 @@ function trouble(random: () => number): SinkAnswer {
   return 'reset';
 }
 
-async function misfortune(random: () => number, relays: Relay[]): Promise<void> {
+async function injectFault(random: () => number, relays: Relay[]): Promise<void> {
   const dice = random();
-  if (dice < 0.3) return await recordSome(random);
-  if (dice < 0.45) return await cutOne();
+  if (dice < 0.3) return await confirmSome(random);
+  if (dice < 0.45) return await cutConnection();
   if (dice < 0.6) {
-    const [gone] = relays.splice(Math.floor(random() * relays.length), 1);
-    relays.push(start());
-    return await lab.stop(gone!);
+    const [stopped] = relays.splice(Math.floor(random() * relays.length), 1);
+    relays.push(startRelay());
+    return await fixture.stop(stopped!);
   }
-  const seen = lab.sink.arrivals.length;
-  await eventually(() => lab.sink.arrivals.length > seen, { timeoutMs: 200 }).catch(() => undefined);
+  const seen = fixture.fakeDaprd.arrivals.length;
+  await eventually(() => fixture.fakeDaprd.arrivals.length > seen, { timeoutMs: 200 }).catch(() => undefined);
 }
 
-/** As the recorder does: some have come back, perhaps before they were noted as relayed. */
-async function recordSome(random: () => number): Promise<void> {
-  const ids = lab.sink.arrivals.map(({ id }) => id).filter(() => random() < 0.5);
+/** Confirms some messages, as the recorder does, perhaps before they were marked as sent. */
+async function confirmSome(random: () => number): Promise<void> {
+  const ids = fixture.fakeDaprd.arrivals.map(({ id }) => id).filter(() => random() < 0.5);
   for (const table of ['outbox', 'relayed']) {
-    await lab.database.sql(
+    await fixture.database.sql(
       `with back as (delete from eventing.${table}
          where id in (select id from eventing.${table} where id = any($1::uuid[]) order by id for update) returning *)
        insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
@@ -91,8 +91,8 @@ async function recordSome(random: () => number): Promise<void> {
   }
 }
 
-async function cutOne(): Promise<void> {
-  await lab.database.sql(
+async function cutConnection(): Promise<void> {
+  await fixture.database.sql(
     `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'relay' and datname = current_database()
       order by random() limit 1`,
   );

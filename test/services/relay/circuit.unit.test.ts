@@ -3,7 +3,7 @@ import { Circuit } from '../../../services/relay/circuit.ts';
 const message = (orderingKey: string) => ({ orderingKey });
 const wave = ['a', 'b', 'c'].map(message);
 
-/** A circuit and a clock to turn. */
+/** Returns an open circuit and the clock that it uses. */
 function open(...refused: string[]): { circuit: Circuit; clock: { ms: number } } {
   const clock = { ms: 1000 };
   const circuit = new Circuit({ minMs: 200, maxMs: 30_000 }, () => clock.ms);
@@ -11,18 +11,18 @@ function open(...refused: string[]): { circuit: Circuit; clock: { ms: number } }
   return { circuit, clock };
 }
 
-test('closed, it lets whole waves through', () => {
+test('a closed circuit admits whole waves', () => {
   expect(new Circuit().admit(wave)).toEqual(wave);
 });
 
-test('open, it lets nothing through until a probe is due, and then one message', () => {
+test('an open circuit admits nothing until a probe is due, then one message', () => {
   const { circuit, clock } = open('a', 'b');
   expect(circuit.admit(wave)).toEqual([]);
   clock.ms += 200;
   expect(circuit.admit(wave)).toEqual([message('c')]);
 });
 
-test('probes go round the keys', () => {
+test('probes rotate through the keys', () => {
   const { circuit, clock } = open();
   const probes = Array.from({ length: 6 }, () => {
     clock.ms += 60_000;
@@ -33,7 +33,7 @@ test('probes go round the keys', () => {
   expect(probes).toEqual(['a', 'b', 'c', 'a', 'b', 'c']);
 });
 
-test('probes go round the keys, too, when it is daprd that fails', () => {
+test('probes rotate through the keys also when daprd fails', () => {
   const { circuit, clock } = open();
   const probes = Array.from({ length: 4 }, () => {
     clock.ms += 60_000;
@@ -44,7 +44,7 @@ test('probes go round the keys, too, when it is daprd that fails', () => {
   expect(probes).toEqual(['a', 'b', 'c', 'a']);
 });
 
-test('once daprd cannot be asked either, the pause holds for every key', () => {
+test('the pause holds for every key once daprd does not answer either', () => {
   const { circuit } = open('a');
   expect(circuit.admit(wave)).toEqual([message('b')]);
   circuit.open('time-out', ['b']);
@@ -52,14 +52,14 @@ test('once daprd cannot be asked either, the pause holds for every key', () => {
   expect(circuit.admit(wave)).toEqual([]);
 });
 
-test('that a single key was refused keeps no other waiting', () => {
+test('a refused key does not delay other keys', () => {
   const { circuit } = open('a');
   expect(circuit.isShut).toBe(false);
   expect(circuit.admit([message('a')])).toEqual([]);
   expect(circuit.admit(wave)).toEqual([message('b')]);
 });
 
-test('the pause is doubled with each failure, from 0.2 s to 30 s, with jitter', () => {
+test('the pause doubles with each failure, from 0.2 s to 30 s, with jitter', () => {
   const { circuit } = open();
   const pauses = Array.from({ length: 12 }, () => {
     const pause = circuit.waitMs;
@@ -73,7 +73,7 @@ test('the pause is doubled with each failure, from 0.2 s to 30 s, with jitter', 
   }
 });
 
-test('it is news when it opens, when the cause changes and when it closes, and else not', () => {
+test('open and close report a change when the state or the cause changes, and only then', () => {
   const circuit = new Circuit();
   expect([circuit.open('refused'), circuit.open('refused'), circuit.open('unreachable')]).toEqual([true, false, true]);
   expect([circuit.close(), circuit.close()]).toEqual([true, false]);

@@ -2,11 +2,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { LogLine } from './lab.ts';
+import type { LogLine } from './fixture.ts';
 
 const main = join(import.meta.dirname, '../../../services/relay/main.ts');
 
-/** A relay as a process of its own, to be killed and frozen. */
+/** A relay in its own process, which tests kill and freeze. */
 export class RelayProcess implements AsyncDisposable {
   readonly log: LogLine[] = [];
   readonly #child: ChildProcess;
@@ -14,18 +14,18 @@ export class RelayProcess implements AsyncDisposable {
   constructor({ databaseUrl, daprPort }: { databaseUrl: string; daprPort: number }) {
     const env = {
       ...process.env,
-      APP_ID: 'lab',
+      APP_ID: 'lamp',
       DATABASE_URL: databaseUrl,
       DAPR_HTTP_PORT: `${daprPort}`,
-      DAPR_API_TOKEN: 'a-token-of-the-lab',
+      DAPR_API_TOKEN: 'a-token-of-the-test',
       PORT: '0',
     };
     this.#child = spawn(process.execPath, [main], { env, stdio: ['ignore', 'pipe', 'inherit'] });
     createInterface(this.#child.stdout!).on('line', (line) => this.log.push(JSON.parse(line) as LogLine));
   }
 
-  /** Whether it has said this. */
-  said(message: RegExp): boolean {
+  /** Returns whether a log message matches. */
+  hasLogged(message: RegExp): boolean {
     return this.log.some(({ msg }) => message.test(msg));
   }
 

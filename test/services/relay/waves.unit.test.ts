@@ -5,7 +5,7 @@ const batches = fc
   .array(fc.constantFrom('a', 'b', 'c', 'd', 'e'), { maxLength: 60 })
   .map((names) => names.map((orderingKey, n) => ({ orderingKey, n })));
 
-test('a key is in a wave once at most, its messages follow each other in order, and none is left out', () => {
+test('a wave holds a key at most once, keys stay in order, and no message is left out', () => {
   fc.assert(
     fc.property(batches, (batch) => {
       const cut = waves(batch);
@@ -19,13 +19,13 @@ test('a key is in a wave once at most, its messages follow each other in order, 
   );
 });
 
-test('the last waves, with few keys in them, wait for a new claim when there is more, and go when there is not', () => {
+test('small last waves wait for a new claim if there are more messages, and are sent if not', () => {
   const batch = [...'abcdaabbaaa'].map((orderingKey) => ({ orderingKey }));
   expect(fullWaves(batch, true).map((wave) => wave.length)).toEqual([4, 2, 2]);
   expect(fullWaves(batch, false).map((wave) => wave.length)).toEqual([4, 2, 2, 1, 1, 1]);
 });
 
-test('what is held back of a batch is always the end of each key', () => {
+test('held-back messages are always the last ones of their keys', () => {
   fc.assert(
     fc.property(batches, (batch) => {
       const sent = fullWaves(batch, true).flat();
@@ -35,6 +35,6 @@ test('what is held back of a batch is always the end of each key', () => {
   );
 });
 
-test('one key alone goes message by message', () => {
+test('a single key is sent message by message', () => {
   expect(fullWaves([{ orderingKey: 'a' }, { orderingKey: 'a' }], true)).toHaveLength(2);
 });

@@ -9,10 +9,10 @@ import { type MemberSystem, openMemberSystem } from '../member/support.ts';
 let system: MemberSystem;
 let inbox: Inbox;
 const problems: unknown[] = [];
-const note = (fields: object) => void problems.push(fields);
+const logProblem = (fields: object) => void problems.push(fields);
 beforeAll(async () => {
   system = await openMemberSystem();
-  inbox = new Inbox(system.orm, { log: { warn: note, error: note } });
+  inbox = new Inbox(system.orm, { ownSource: '/member', log: { warn: logProblem, error: logProblem } });
 });
 afterAll(async () => {
   await inbox[Symbol.asyncDispose]();
@@ -22,20 +22,20 @@ afterEach(() => expect(problems).toEqual([]));
 
 const loginWorkers = ['device-login-recorder', 'other-device-logout', 'other-member-logout'];
 
-/** Brings messages to a worker, as daprd would. */
-async function bring(worker: string, messages: readonly ReceivedEvent[]): Promise<void> {
+/** Delivers messages to a worker, as daprd would. */
+async function deliverTo(worker: string, messages: readonly ReceivedEvent[]): Promise<void> {
   const { 'member-internal': subscriber } = workers[worker]!({ orm: system.orm, keyring: system.keyring });
   for (const message of messages) {
-    await subscriber!.recorder?.cameBack(message.messageId);
+    await subscriber!.recorder?.confirm(message.messageId);
     for (const consumer of subscriber!.consumers ?? []) await inbox.deliver(consumer, message);
   }
 }
 
-test('device-login-recorder writes each log-in into the log, once', async () => {
+test('device-login-recorder records each login once', async () => {
   const { id } = await system.register();
   const session = await system.open(id, 'a phone');
   const messages = await system.messagesOf(id);
-  await bring('device-login-recorder', [...messages, ...messages]);
+  await deliverTo('device-login-recorder', [...messages, ...messages]);
   const rows = await system.database.sql('select * from login_record where member_id = $1', [id]);
   expect(rows).toEqual([
     {
@@ -52,17 +52,17 @@ test('device-login-recorder writes each log-in into the log, once', async () => 
   ]);
 });
 
-test('other-device-logout ends the member’s earlier sessions, and says that it did', async () => {
+test('other-device-logout ends the member’s earlier sessions and is recorded as requester', async () => {
   const { id } = await system.register();
   await system.open(id);
   const last = await system.open(id);
-  await bring('other-device-logout', await system.messagesOf(id));
+  await deliverTo('other-device-logout', await system.messagesOf(id));
   expect(await system.liveSessionsOf(id)).toEqual([last.number]);
-  const [fact] = await system.database.sql(
+  const [event] = await system.database.sql(
     `select requested_by from eventing.event_store where aggregate_id = $1 and event_type = 'member.logged-out'`,
     [id],
   );
-  expect(fact).toEqual({ requested_by: 'other-device-logout' });
+  expect(event).toEqual({ requested_by: 'other-device-logout' });
 });
 
 test('other-member-logout ends other members’ earlier sessions on that device', async () => {
@@ -70,16 +70,16 @@ test('other-member-logout ends other members’ earlier sessions on that device'
   const device = uuid();
   await system.open(anna.id, device);
   const bens = await system.open(ben.id, device);
-  await bring('other-member-logout', [...(await system.messagesOf(ben.id)), ...(await system.messagesOf(anna.id))]);
+  await deliverTo('other-member-logout', [...(await system.messagesOf(ben.id)), ...(await system.messagesOf(anna.id))]);
   expect(await system.liveSessionsOf(anna.id)).toEqual([]);
   expect(await system.liveSessionsOf(ben.id)).toEqual([bens.number]);
 });
 
-test('external-broadcaster says each fact to others once, in sequence, without a value', async () => {
+test('external-broadcaster enqueues each external event once, in sequence, without values', async () => {
   const { id, email } = await system.register();
   await system.open(id);
   const [registered, loggedIn] = await system.messagesOf(id);
-  await bring('external-broadcaster', [registered!, loggedIn!, registered!]);
+  await deliverTo('external-broadcaster', [registered!, loggedIn!, registered!]);
   const external = await system.database.sql<{ envelope: ReceivedEvent }>(
     `select envelope from eventing.outbox where ordering_key = $1 and topic = 'member-external' order by position`,
     [id],
@@ -91,9 +91,9 @@ test('external-broadcaster says each fact to others once, in sequence, without a
   expect(JSON.stringify(external)).not.toContain(email);
 });
 
-test('publish-recorder marks what came back', async () => {
+test('publish-recorder marks received messages as published', async () => {
   const { id } = await system.register();
-  await bring('publish-recorder', await system.messagesOf(id));
+  await deliverTo('publish-recorder', await system.messagesOf(id));
   expect(await system.messagesOf(id)).toEqual([]);
   const rows = await system.database.sql(
     `select topic from eventing.delivery where published_at is not null
@@ -103,34 +103,34 @@ test('publish-recorder marks what came back', async () => {
   expect(rows).toEqual([{ topic: 'member-internal' }]);
 });
 
-test('A log-in of somebody who has withdrawn since is passed over by all, with nothing left behind', async () => {
+test('Login workers skip the login of a withdrawn member and leave no data', async () => {
   const { id } = await system.register();
   await system.open(id);
   const messages = await system.messagesOf(id);
   await withdrawMember(system.em(), id);
-  const facts = await system.factsOf(id);
-  for (const worker of loginWorkers) await bring(worker, messages);
+  const eventTypes = await system.eventTypesOf(id);
+  for (const worker of loginWorkers) await deliverTo(worker, messages);
   expect(await system.database.sql('select from login_record where member_id = $1', [id])).toEqual([]);
-  expect(await system.factsOf(id)).toEqual(facts);
+  expect(await system.eventTypesOf(id)).toEqual(eventTypes);
   expect(await system.database.sql('select from eventing.kept_delivery')).toEqual([]);
 });
 
-// As they are delivered: to each worker in any order, twice, some before the next thing happens and some long after a withdrawal.
-test('Whatever the order in which log-ins and withdrawals are told, the same sessions live, and nothing of who has withdrawn', async () => {
-  const who = fc.nat(2);
-  const logIn = fc.record({ member: who, device: fc.nat(2) });
-  const withdrawal = fc.record({ withdraws: who });
-  const happening = fc.oneof({ weight: 4, arbitrary: logIn }, { weight: 1, arbitrary: withdrawal });
+// Each worker receives messages in any order and twice, some before the next step and some long after a withdrawal.
+test('Login workers converge in any order of logins and withdrawals, and withdrawn data is gone', async () => {
+  const member = fc.nat(2);
+  const logIn = fc.record({ member, device: fc.nat(2) });
+  const withdrawal = fc.record({ withdraws: member });
+  const steps = fc.oneof({ weight: 4, arbitrary: logIn }, { weight: 1, arbitrary: withdrawal });
   await fc.assert(
-    fc.asyncProperty(fc.array(happening, { minLength: 3, maxLength: 8 }), fc.gen(), async (plan, g) => {
+    fc.asyncProperty(fc.array(steps, { minLength: 3, maxLength: 8 }), fc.gen(), async (plan, g) => {
       const ids = await Promise.all([0, 1, 2].map(async () => (await system.register()).id));
       const devices = [uuid(), uuid(), uuid()];
       const withdrawn = new Set<string>();
       const opened: { number: number; memberId: string; deviceId: string }[] = [];
       const deliveries = async () => {
         const messages = (await Promise.all(ids.map((id) => system.messagesOf(id)))).flat();
-        const toBeTold = messages.filter(({ type }) => type === 'member.logged-in');
-        return toBeTold.flatMap((message) => loginWorkers.map((worker) => () => bring(worker, [message])));
+        const logins = messages.filter(({ type }) => type === 'member.logged-in');
+        return logins.flatMap((message) => loginWorkers.map((worker) => () => deliverTo(worker, [message])));
       };
       const some = <T>(all: readonly T[], { least = 0, most = all.length } = {}): T[] => {
         const count = { minLength: least, maxLength: Math.min(most, all.length) };
@@ -151,8 +151,8 @@ test('Whatever the order in which log-ins and withdrawals are told, the same ses
       }
       const all = await deliveries();
       const rest = some([...all, ...all], { least: 2 * all.length });
-      const atOnce = g(fc.integer, { min: 1, max: 3 });
-      while (rest.length > 0) await Promise.all(rest.splice(0, atOnce).map((deliver) => deliver()));
+      const batchSize = g(fc.integer, { min: 1, max: 3 });
+      while (rest.length > 0) await Promise.all(rest.splice(0, batchSize).map((deliver) => deliver()));
 
       const live = opened.filter(
         (it) =>
@@ -161,15 +161,15 @@ test('Whatever the order in which log-ins and withdrawals are told, the same ses
             (later) => later.number > it.number && (later.memberId === it.memberId || later.deviceId === it.deviceId),
           ),
       );
-      const found = (await Promise.all(ids.map((id) => system.liveSessionsOf(id)))).flat();
-      expect(found.sort((a, b) => a - b)).toEqual(live.map(({ number }) => number));
+      const liveNumbers = (await Promise.all(ids.map((id) => system.liveSessionsOf(id)))).flat();
+      expect(liveNumbers.sort((a, b) => a - b)).toEqual(live.map(({ number }) => number));
       const records = await system.database.sql<{ number: string; device_id: string }>(
         'select session_number as number, device_id from login_record where member_id = any($1) order by session_number',
         [ids],
       );
-      const remembered = opened.filter(({ memberId }) => !withdrawn.has(memberId));
-      expect(records).toEqual(remembered.map(({ number, deviceId }) => ({ number: `${number}`, device_id: deviceId })));
-      for (const id of withdrawn) expect((await system.factsOf(id)).at(-1)).toBe('member.withdrawn');
+      const expected = opened.filter(({ memberId }) => !withdrawn.has(memberId));
+      expect(records).toEqual(expected.map(({ number, deviceId }) => ({ number: `${number}`, device_id: deviceId })));
+      for (const id of withdrawn) expect((await system.eventTypesOf(id)).at(-1)).toBe('member.withdrawn');
     }),
     { numRuns: 15 },
   );

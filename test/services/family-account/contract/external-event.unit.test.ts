@@ -9,12 +9,12 @@ import { system } from '../../../../services/family-account/system.ts';
 
 const id = '0198d7a2-0000-7000-8000-000000000001';
 
-test('the contract lists exactly the facts of a family account, with their attributes', () => {
-  const stated = Object.values(events).map(({ type, attributes }) => [type, Object.keys(attributes.shape).sort()]);
-  expect(familyAccountEventTypes).toEqual(Object.fromEntries(stated));
+test('the contract lists exactly a family account’s event types, with their attributes', () => {
+  const declared = Object.values(events).map(({ type, attributes }) => [type, Object.keys(attributes.shape).sort()]);
+  expect(familyAccountEventTypes).toEqual(Object.fromEntries(declared));
 });
 
-test('what is broadcast keeps to the contract and holds no value', () => {
+test('external event data matches the contract and holds no attribute value', () => {
   const internal = readEnvelope({
     specversion: '1.0',
     id,
@@ -36,7 +36,7 @@ test('what is broadcast keeps to the contract and holds no value', () => {
   expect(topicOf(system, 'external')).toBe(FAMILY_ACCOUNT_EXTERNAL_TOPIC);
 });
 
-test('the contract takes no fifth field', () => {
+test('the contract rejects an event with a fifth field', () => {
   const event = {
     familyAccountId: id,
     eventType: 'family-account.opened',

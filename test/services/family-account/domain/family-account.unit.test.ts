@@ -18,7 +18,7 @@ const [anna, ben, cho, dal, eun, fay] = Array.from({ length: 6 }, () => uuid()) 
   string,
 ];
 
-/** An account with its memberships that have not ended, as a use case holds them. */
+/** An account with its current memberships, as a use case loads them. */
 class Family {
   readonly account: FamilyAccount;
   members: Membership[];
@@ -43,19 +43,19 @@ class Family {
     this.account.endMembership(this.members, membership, 'LEFT', at);
     this.members = this.members.filter((it) => it !== membership);
   }
-  /** The types of what it has said after its first `from` facts. */
-  said(from = 0): string[] {
+  /** Returns the types of the events raised after the first `from` ones. */
+  eventTypes(from = 0): string[] {
     return raisedBy(this.account)
       .slice(from)
       .map(({ type }) => type.replace('family-account.', ''));
   }
-  get saidSoFar(): number {
+  get eventCount(): number {
     return raisedBy(this.account).length;
   }
 }
 
 describe('Opening', () => {
-  test('makes an open account whose founder owns it, and states both', () => {
+  test('creates an open account owned by its founder and raises both events', () => {
     const { account, members } = new Family();
     expect(account).toMatchObject({ status: 'OPEN', name: 'Home', ownerId: anna, openedAt: at });
     expect(members).toMatchObject([{ memberId: anna, familyAccountId: account.id, position: 1, joinedAt: at }]);
@@ -71,37 +71,37 @@ describe('Opening', () => {
 });
 
 describe('Inviting', () => {
-  test('states the invitation without its code, which is good for seven days', () => {
+  test('raises an event without the code; the code is valid for seven days', () => {
     const family = new Family();
     const invitation = family.invite();
     expect(invitation.expiresAt).toEqual(new Date('2026-07-08T09:00:00Z'));
-    const fact = raisedBy(family.account).at(-1)!;
-    expect(fact).toMatchObject({ type: 'family-account.invitation-issued', erases: false });
-    expect(fact.attributes).toEqual({
+    const event = raisedBy(family.account).at(-1)!;
+    expect(event).toMatchObject({ type: 'family-account.invitation-issued', erases: false });
+    expect(event.attributes).toEqual({
       invitationId: invitation.id,
       invitationExpiresAt: invitation.expiresAt.toISOString(),
     });
-    expect(JSON.stringify(fact)).not.toContain(invitation.codeHash);
+    expect(JSON.stringify(event)).not.toContain(invitation.codeHash);
   });
 
-  test('is refused when no place is free', () => {
+  test('is rejected when the account is full', () => {
     const family = new Family(anna, ben, cho, dal, eun);
     expect(() => family.invite()).toThrow(expect.objectContaining({ slug: 'family-account-full', kind: 'conflict' }));
   });
 
-  test('is refused while too many invitations can still be used', () => {
+  test('is rejected while too many invitations are open', () => {
     const family = new Family();
-    const before = family.saidSoFar;
+    const before = family.eventCount;
     expect(() => family.invite(MOST_OPEN_INVITATIONS)).toThrow(
       expect.objectContaining({ slug: 'too-many-invitations' }),
     );
-    expect(family.said(before)).toEqual([]);
+    expect(family.eventTypes(before)).toEqual([]);
     expect(family.invite(MOST_OPEN_INVITATIONS - 1)).toBeDefined();
   });
 });
 
 describe('Accepting an invitation', () => {
-  test('makes a member, uses the invitation up and states both in one fact', () => {
+  test('adds a member, consumes the invitation and raises one event for both', () => {
     const family = new Family();
     const invitation = family.invite();
     expect(family.join(ben, invitation)).toMatchObject({ memberId: ben, position: 2 });
@@ -112,16 +112,16 @@ describe('Accepting an invitation', () => {
     });
   });
 
-  test('again by the same member changes nothing and states nothing', () => {
+  test('changes nothing and raises no event when the same member repeats it', () => {
     const family = new Family();
     const invitation = family.invite();
     family.join(ben, invitation);
-    const before = family.saidSoFar;
+    const before = family.eventCount;
     expect(family.join(ben, invitation)).toBeUndefined();
-    expect(family.said(before)).toEqual([]);
+    expect(family.eventTypes(before)).toEqual([]);
   });
 
-  test('works once: neither for somebody else nor for a member who has left since', () => {
+  test('works once: not for another person, nor for a member who has left since', () => {
     const family = new Family();
     const invitation = family.invite();
     family.join(ben, invitation);
@@ -131,7 +131,7 @@ describe('Accepting an invitation', () => {
     expect(() => family.join(ben, invitation)).toThrow(used);
   });
 
-  test('is refused from the moment it expires', () => {
+  test('is rejected from the moment the invitation expires', () => {
     const family = new Family();
     const invitation = family.invite();
     const expiry = at.getTime() + VALID_FOR_MS;
@@ -141,7 +141,7 @@ describe('Accepting an invitation', () => {
     expect(family.join(ben, invitation, new Date(expiry - 1))).toBeDefined();
   });
 
-  test('is refused to a member of the account, whose invitation stays good for others', () => {
+  test('is rejected for a current member, and the invitation stays valid for others', () => {
     const family = new Family(anna, ben);
     const invitation = family.invite();
     expect(() => family.join(ben, invitation)).toThrow(
@@ -150,7 +150,7 @@ describe('Accepting an invitation', () => {
     expect(family.join(cho, invitation)).toBeDefined();
   });
 
-  test('makes five members and no sixth', () => {
+  test('adds at most five members', () => {
     const family = new Family(anna, ben, cho, dal);
     const [fifth, sixth] = [family.invite(), family.invite()];
     family.join(eun, fifth);
@@ -163,7 +163,7 @@ describe('Accepting an invitation', () => {
 });
 
 describe('The end of a membership', () => {
-  test('is stated with its reason', () => {
+  test('raises an event with its reason', () => {
     const family = new Family(anna, ben);
     const [, bens] = family.members;
     family.account.endMembership(family.members, bens!, 'IDENTITY_NOT_VERIFIED', at);
@@ -176,46 +176,46 @@ describe('The end of a membership', () => {
     expect(family.account).toMatchObject({ status: 'OPEN', ownerId: anna });
   });
 
-  test('of the owner’s hands the account over to the longest-standing member', () => {
+  test('hands an owner’s account over to the longest-standing member', () => {
     const family = new Family(anna, ben, cho);
     family.leave(ben);
     family.join(ben);
-    const before = family.saidSoFar;
+    const before = family.eventCount;
     family.leave(anna);
     expect(family.account.ownerId).toBe(cho);
-    expect(family.said(before)).toEqual(['member-withdrawn', 'owner-changed']);
+    expect(family.eventTypes(before)).toEqual(['member-withdrawn', 'owner-changed']);
     family.leave(cho);
     expect(family.account.ownerId).toBe(ben);
   });
 
-  test('of the last one closes the account, which forgets its name and states nothing after that', () => {
+  test('closes the account and erases its name with the last member, as the last event', () => {
     const family = new Family(anna, ben);
     const invitation = family.invite();
     family.leave(anna);
-    const before = family.saidSoFar;
+    const before = family.eventCount;
     family.leave(ben);
     expect(family.account).toMatchObject({ status: 'CLOSED', closedAt: at, name: null, ownerId: null });
-    expect(family.said(before)).toEqual(['member-withdrawn', 'closed']);
+    expect(family.eventTypes(before)).toEqual(['member-withdrawn', 'closed']);
     expect(raisedBy(family.account).at(-1)).toMatchObject({ erases: true });
     const closed = expect.objectContaining({ slug: 'family-account-closed', kind: 'gone' });
     expect(() => family.join(cho, invitation)).toThrow(closed);
     expect(() => family.invite()).toThrow(closed);
-    expect(family.said(before)).toEqual(['member-withdrawn', 'closed']);
+    expect(family.eventTypes(before)).toEqual(['member-withdrawn', 'closed']);
   });
 
-  test('that has ended before changes nothing and states nothing', () => {
+  test('changes nothing and raises no event when it has ended before', () => {
     const family = new Family(anna, ben);
     const [, bens] = family.members;
     family.leave(ben);
-    const before = family.saidSoFar;
+    const before = family.eventCount;
     family.account.endMembership(family.members, bens!, 'MEMBER_WITHDRAWN', new Date());
     expect(bens).toMatchObject({ endedAt: at, endReason: 'LEFT' });
-    expect(family.said(before)).toEqual([]);
+    expect(family.eventTypes(before)).toEqual([]);
   });
 });
 
 describe('Transferring ownership', () => {
-  test('to another member is stated', () => {
+  test('changes the owner to another member and raises an event', () => {
     const family = new Family(anna, ben);
     family.account.transferOwnership(family.members, ben);
     expect(family.account.ownerId).toBe(ben);
@@ -228,14 +228,14 @@ describe('Transferring ownership', () => {
     );
   });
 
-  test('to its owner changes nothing and states nothing', () => {
+  test('changes nothing and raises no event for the current owner', () => {
     const family = new Family(anna, ben);
-    const before = family.saidSoFar;
+    const before = family.eventCount;
     family.account.transferOwnership(family.members, anna);
-    expect(family.said(before)).toEqual([]);
+    expect(family.eventTypes(before)).toEqual([]);
   });
 
-  test('to somebody else is refused', () => {
+  test('rejects a person who is not a member', () => {
     const family = new Family(anna, ben);
     expect(() => family.account.transferOwnership(family.members, cho)).toThrow(
       expect.objectContaining({ slug: 'not-a-member' }),

@@ -1,5 +1,5 @@
 import { v7 as uuid } from 'uuid';
-import { hashCode } from '../../../../services/family-account/codes.ts';
+import { hashCode } from '../../../../services/family-account/invitation-codes.ts';
 import { invite } from '../../../../services/family-account/use-cases/invite.ts';
 import { openFamilyAccount } from '../../../../services/family-account/use-cases/open-family-account.ts';
 import { type FamilyAccountSystem, openFamilyAccountSystem } from '../support.ts';
@@ -10,15 +10,15 @@ beforeAll(async () => {
 });
 afterAll(() => system[Symbol.asyncDispose]());
 beforeEach(() => {
-  system.member.whenAsked = () => undefined;
+  system.member.beforeAnswer = () => undefined;
 });
 
 const open = (ownerId: string) => openFamilyAccount(system.em(), system.member, { name: 'Home', ownerId });
-/** The slugs of those that were refused. */
-const refusals = (outcomes: PromiseSettledResult<unknown>[]) =>
+/** Returns the problem slugs of the rejected outcomes. */
+const slugsOfRejected = (outcomes: PromiseSettledResult<unknown>[]) =>
   outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason.slug ?? outcome.reason] : []));
 
-async function expectNobodyLocked(): Promise<void> {
+async function expectNoLocks(): Promise<void> {
   const locks = await system.database.sql(
     `select 1 from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`,
   );
@@ -26,41 +26,41 @@ async function expectNobodyLocked(): Promise<void> {
 }
 
 describe('Opening a family account', () => {
-  test('makes its founder the owner and first member', async () => {
+  test('makes the founder its owner and first member', async () => {
     const ownerId = uuid();
     const { account, members } = await open(ownerId);
     expect(account).toMatchObject({ status: 'OPEN', name: 'Home', ownerId });
     expect(members).toMatchObject([{ memberId: ownerId }]);
     expect(await system.membersOf(account.id)).toEqual({ ownerId, memberIds: [ownerId] });
-    expect(await system.factsOf(account.id)).toEqual(['opened', 'member-joined']);
+    expect(await system.eventTypesOf(account.id)).toEqual(['opened', 'member-joined']);
   });
 
-  test.each(['NOT_VERIFIED', 'WITHDRAWN'] as const)('is refused to a member who is %s', async (standing) => {
+  test.each(['NOT_VERIFIED', 'WITHDRAWN'] as const)('fails for a member with standing %s', async (standing) => {
     const ownerId = uuid();
     system.member.standings.set(ownerId, standing);
     await expect(open(ownerId)).rejects.toMatchObject({ slug: 'identity-not-verified', kind: 'forbidden' });
     expect(await system.database.sql('select 1 from family_account where owner_id = $1', [ownerId])).toEqual([]);
   });
 
-  test('asks about the member while nothing is locked', async () => {
-    system.member.whenAsked = expectNobodyLocked;
+  test('requests the member’s standing without holding a lock', async () => {
+    system.member.beforeAnswer = expectNoLocks;
     await open(uuid());
   });
 
-  test('at the same moment by the same member makes one account', async () => {
+  test('creates one account for concurrent requests of one member', async () => {
     const ownerId = uuid();
     const outcomes = await Promise.allSettled([open(ownerId), open(ownerId), open(ownerId)]);
-    expect(refusals(outcomes)).toEqual(['already-in-family-account', 'already-in-family-account']);
-    const facts = await system.database.sql(
+    expect(slugsOfRejected(outcomes)).toEqual(['already-in-family-account', 'already-in-family-account']);
+    const events = await system.database.sql(
       `select 1 from eventing.event_store where event_type = 'family-account.opened'
         and aggregate_id not in (select id from family_account)`,
     );
-    expect(facts).toEqual([]);
+    expect(events).toEqual([]);
   });
 });
 
 describe('Inviting', () => {
-  test('answers a code that the database does not hold', async () => {
+  test('returns a code that is stored as a hash only', async () => {
     const { id, memberIds } = await system.family();
     const { code, expiresAt } = await invite(system.em(), { familyAccountId: id, by: memberIds[0]! }, new Date(0));
     expect(code).toMatch(/^[\w-]{32}$/);
@@ -70,79 +70,79 @@ describe('Inviting', () => {
     expect(JSON.stringify(row)).not.toContain(code);
   });
 
-  test('is for the owner; to strangers the account is as if it did not exist', async () => {
+  test('is allowed to the owner only; outsiders get not-found', async () => {
     const { id, memberIds } = await system.family(1);
     await expect(system.invite(id, memberIds[1]!)).rejects.toMatchObject({ slug: 'owner-only' });
-    const stranger = await system.invite(id, uuid()).catch((error) => error);
-    const nothing = await system.invite(uuid(), memberIds[0]!).catch((error) => error);
-    expect(stranger).toMatchObject({ slug: 'family-account-not-found', kind: 'not-found' });
-    expect([nothing.slug, nothing.message]).toEqual([stranger.slug, stranger.message]);
+    const outsider = await system.invite(id, uuid()).catch((error) => error);
+    const unknown = await system.invite(uuid(), memberIds[0]!).catch((error) => error);
+    expect(outsider).toMatchObject({ slug: 'family-account-not-found', kind: 'not-found' });
+    expect([unknown.slug, unknown.message]).toEqual([outsider.slug, outsider.message]);
   });
 
-  test('counts those that can still be used only', async () => {
+  test('counts only invitations that can still be used', async () => {
     const { id, memberIds } = await system.family();
-    const issue = (at: Date) => invite(system.em(), { familyAccountId: id, by: memberIds[0]! }, at);
-    for (let n = 0; n < 10; n++) await issue(new Date(0));
-    for (let n = 0; n < 10; n++) await issue(new Date());
-    await expect(issue(new Date())).rejects.toMatchObject({ slug: 'too-many-invitations' });
-    expect(await issue(new Date(Date.now() + 8 * 24 * 3_600_000))).toBeDefined();
+    const inviteAt = (at: Date) => invite(system.em(), { familyAccountId: id, by: memberIds[0]! }, at);
+    for (let n = 0; n < 10; n++) await inviteAt(new Date(0));
+    for (let n = 0; n < 10; n++) await inviteAt(new Date());
+    await expect(inviteAt(new Date())).rejects.toMatchObject({ slug: 'too-many-invitations' });
+    expect(await inviteAt(new Date(Date.now() + 8 * 24 * 3_600_000))).toBeDefined();
   });
 });
 
 describe('Accepting an invitation', () => {
-  test('makes a member, once however often it is asked', async () => {
+  test('adds the member once, even when repeated concurrently', async () => {
     const { id, memberIds } = await system.family();
     const code = await system.invite(id, memberIds[0]!);
     const ben = uuid();
     await Promise.all([system.accept(code, ben), system.accept(code, ben)]);
     await system.accept(code, ben);
     expect(await system.membersOf(id)).toEqual({ ownerId: memberIds[0], memberIds: [memberIds[0], ben] });
-    expect(await system.factsOf(id)).toEqual(['opened', 'member-joined', 'invitation-issued', 'member-joined']);
+    expect(await system.eventTypesOf(id)).toEqual(['opened', 'member-joined', 'invitation-issued', 'member-joined']);
   });
 
-  test('with a code that nobody issued is refused, and nobody asked', async () => {
-    const before = system.member.asked.length;
+  test('rejects an unknown code without requesting the member’s standing', async () => {
+    const before = system.member.standingRequests.length;
     await expect(system.accept('x'.repeat(32), uuid())).rejects.toMatchObject({ slug: 'invitation-not-found' });
-    expect(system.member.asked).toHaveLength(before);
+    expect(system.member.standingRequests).toHaveLength(before);
   });
 
-  test('asks about the member while nothing is locked, and leaves the invitation good when it refuses', async () => {
+  test('requests the standing without a lock, and a rejection leaves the invitation valid', async () => {
     const { id, memberIds } = await system.family();
     const code = await system.invite(id, memberIds[0]!);
     const ben = uuid();
-    system.member.whenAsked = expectNobodyLocked;
+    system.member.beforeAnswer = expectNoLocks;
     system.member.standings.set(ben, 'NOT_VERIFIED');
     await expect(system.accept(code, ben)).rejects.toMatchObject({ slug: 'identity-not-verified' });
     system.member.standings.set(ben, 'VERIFIED');
     await system.accept(code, ben);
   });
 
-  test('at the same moment by two lets one of them in', async () => {
+  test('admits one of two concurrent persons', async () => {
     const { id, memberIds } = await system.family();
     const code = await system.invite(id, memberIds[0]!);
     const outcomes = await Promise.allSettled([system.accept(code, uuid()), system.accept(code, uuid())]);
-    expect(refusals(outcomes)).toEqual(['invitation-used']);
+    expect(slugsOfRejected(outcomes)).toEqual(['invitation-used']);
     expect((await system.membersOf(id)).memberIds).toHaveLength(2);
   });
 
-  test('for the last place by two at the same moment, with an invitation each, makes five members', async () => {
+  test('admits one of two concurrent persons to the last place', async () => {
     const { id, memberIds } = await system.family(3);
     const codes = [await system.invite(id, memberIds[0]!), await system.invite(id, memberIds[0]!)];
     const outcomes = await Promise.allSettled(codes.map((code) => system.accept(code, uuid())));
-    expect(refusals(outcomes)).toEqual(['family-account-full']);
+    expect(slugsOfRejected(outcomes)).toEqual(['family-account-full']);
     expect((await system.membersOf(id)).memberIds).toHaveLength(5);
-    expect((await system.factsOf(id)).filter((type) => type === 'member-joined')).toHaveLength(5);
+    expect((await system.eventTypesOf(id)).filter((type) => type === 'member-joined')).toHaveLength(5);
   });
 
-  test('to two accounts at the same moment makes somebody a member of one; the other invitation stays good', async () => {
+  test('admits a person to one of two accounts at once; the other invitation stays valid', async () => {
     const families = [await system.family(), await system.family()];
     const codes = await Promise.all(families.map(({ id, memberIds }) => system.invite(id, memberIds[0]!)));
     const ben = uuid();
     const outcomes = await Promise.allSettled(codes.map((code) => system.accept(code, ben)));
-    expect(refusals(outcomes)).toEqual(['already-in-family-account']);
+    expect(slugsOfRejected(outcomes)).toEqual(['already-in-family-account']);
     const refused = outcomes.findIndex(({ status }) => status === 'rejected');
     expect((await system.membersOf(families[refused]!.id)).memberIds).toEqual(families[refused]!.memberIds);
-    expect(await system.factsOf(families[refused]!.id)).toEqual(['opened', 'member-joined', 'invitation-issued']);
+    expect(await system.eventTypesOf(families[refused]!.id)).toEqual(['opened', 'member-joined', 'invitation-issued']);
     await system.accept(codes[refused]!, uuid());
   });
 });

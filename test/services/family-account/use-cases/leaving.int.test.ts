@@ -19,22 +19,22 @@ const end = (familyAccountId: string, memberId: string, by = memberId) =>
 const read = (id: string, reader?: string) => readFamilyAccount(system.em(), { id, reader });
 
 describe('Leaving', () => {
-  test('as the owner hands the account over to the longest-standing member', async () => {
+  test('hands an owner’s account over to the longest-standing member', async () => {
     const { id, memberIds } = await system.family(2);
     const [anna, ben, cho] = memberIds as [string, string, string];
     await end(id, anna);
     expect(await system.membersOf(id)).toEqual({ ownerId: ben, memberIds: [ben, cho] });
-    expect((await system.factsOf(id)).slice(-2)).toEqual(['member-withdrawn', 'owner-changed']);
+    expect((await system.eventTypesOf(id)).slice(-2)).toEqual(['member-withdrawn', 'owner-changed']);
   });
 
-  test('as the last one closes the account, and everything that it was called is erased', async () => {
+  test('closes the account and erases its values with the last member', async () => {
     const { id, memberIds } = await system.family();
     const code = await system.invite(id, memberIds[0]!);
     await end(id, memberIds[0]!);
     expect(await system.database.sql('select status, name, owner_id from family_account where id = $1', [id])).toEqual([
       { status: 'CLOSED', name: null, owner_id: null },
     ]);
-    expect((await system.factsOf(id)).slice(-2)).toEqual(['member-withdrawn', 'closed']);
+    expect((await system.eventTypesOf(id)).slice(-2)).toEqual(['member-withdrawn', 'closed']);
     const [opened] = await system.messagesOf(id);
     expect(await system.keyring.reveal(system.em(), opened!, opened!.data.attributes)).toEqual({
       name: 'erased',
@@ -44,23 +44,23 @@ describe('Leaving', () => {
     await expect(system.accept(code, uuid())).rejects.toMatchObject({ slug: 'family-account-closed' });
   });
 
-  test('makes room for another family', async () => {
+  test('lets the member open another account', async () => {
     const { id, memberIds } = await system.family(1);
     await end(id, memberIds[1]!);
     const { account } = await openFamilyAccount(system.em(), system.member, { name: 'New', ownerId: memberIds[1]! });
     expect((await findFamilyAccountOf(system.em(), memberIds[1]!))?.account.id).toBe(account.id);
   });
 
-  test('at the same moment by all of them closes the account once', async () => {
+  test('closes the account once when all members leave concurrently', async () => {
     const { id, memberIds } = await system.family(4);
     await Promise.all(memberIds.map((memberId) => end(id, memberId)));
-    const facts = await system.factsOf(id);
-    expect(facts.at(-1)).toBe('closed');
-    expect(facts.filter((type) => type === 'closed')).toHaveLength(1);
-    expect(facts.filter((type) => type === 'member-withdrawn')).toHaveLength(5);
+    const eventTypes = await system.eventTypesOf(id);
+    expect(eventTypes.at(-1)).toBe('closed');
+    expect(eventTypes.filter((type) => type === 'closed')).toHaveLength(1);
+    expect(eventTypes.filter((type) => type === 'member-withdrawn')).toHaveLength(5);
   });
 
-  test('while somebody joins leaves an open account with an owner who is a member', async () => {
+  test('leaves an open account with a valid owner while another person joins', async () => {
     const { id, memberIds } = await system.family();
     const code = await system.invite(id, memberIds[0]!);
     const ben = uuid();
@@ -76,7 +76,7 @@ describe('Leaving', () => {
 });
 
 describe('Removing a member', () => {
-  test('is for the owner, and stated as such', async () => {
+  test('is allowed to the owner only, and recorded with its reason', async () => {
     const { id, memberIds } = await system.family(2);
     const [anna, ben, cho] = memberIds as [string, string, string];
     await expect(end(id, cho, ben)).rejects.toMatchObject({ slug: 'owner-only' });
@@ -87,27 +87,27 @@ describe('Removing a member', () => {
     ]);
   });
 
-  test('who is none is refused, and to strangers the account is as if it did not exist', async () => {
+  test('rejects a person who is not a member, and hides the account from outsiders', async () => {
     const { id, memberIds } = await system.family();
-    const facts = await system.factsOf(id);
+    const eventTypes = await system.eventTypesOf(id);
     await expect(end(id, uuid(), memberIds[0])).rejects.toMatchObject({ slug: 'membership-not-found' });
     await expect(end(id, memberIds[0]!, uuid())).rejects.toMatchObject({ slug: 'family-account-not-found' });
-    expect(await system.factsOf(id)).toEqual(facts);
+    expect(await system.eventTypesOf(id)).toEqual(eventTypes);
   });
 });
 
 describe('Transferring ownership', () => {
-  test('makes another member the owner; the former one stays', async () => {
+  test('makes another member the owner and keeps the former one', async () => {
     const { id, memberIds } = await system.family(1);
     const [anna, ben] = memberIds as [string, string];
     await transferOwnership(system.em(), { familyAccountId: id, memberId: ben, by: anna });
     expect(await system.membersOf(id)).toEqual({ ownerId: ben, memberIds });
-    expect((await system.factsOf(id)).at(-1)).toBe('owner-changed');
+    expect((await system.eventTypesOf(id)).at(-1)).toBe('owner-changed');
     const again = transferOwnership(system.em(), { familyAccountId: id, memberId: ben, by: anna });
     await expect(again).rejects.toMatchObject({ slug: 'owner-only' });
   });
 
-  test('to somebody who leaves at the same moment never makes an owner of a stranger', async () => {
+  test('keeps the owner a member when the new owner leaves concurrently', async () => {
     const { id, memberIds } = await system.family(1);
     const [anna, ben] = memberIds as [string, string];
     await Promise.allSettled([
@@ -119,24 +119,24 @@ describe('Transferring ownership', () => {
 });
 
 describe('Reading', () => {
-  test('is for its members; to others the account is as if it did not exist', async () => {
+  test('is allowed to members only; others get not-found', async () => {
     const { id, memberIds } = await system.family(1);
     expect((await read(id, memberIds[1])).members.map(({ memberId }) => memberId)).toEqual(memberIds);
-    const stranger = await read(id, uuid()).catch((error) => error);
-    const nothing = await read(uuid(), memberIds[0]).catch((error) => error);
-    expect(stranger).toMatchObject({ slug: 'family-account-not-found' });
-    expect([nothing.slug, nothing.message]).toEqual([stranger.slug, stranger.message]);
+    const outsider = await read(id, uuid()).catch((error) => error);
+    const unknown = await read(uuid(), memberIds[0]).catch((error) => error);
+    expect(outsider).toMatchObject({ slug: 'family-account-not-found' });
+    expect([unknown.slug, unknown.message]).toEqual([outsider.slug, outsider.message]);
     await end(id, memberIds[1]!);
     await expect(read(id, memberIds[1])).rejects.toMatchObject({ slug: 'family-account-not-found' });
   });
 
-  test('by somebody who may see all finds closed accounts, too', async () => {
+  test('finds closed accounts for a caller without restrictions', async () => {
     const { id, memberIds } = await system.family();
     await end(id, memberIds[0]!);
     expect(await read(id)).toMatchObject({ account: { id, status: 'CLOSED' }, members: [] });
   });
 
-  test('finds one’s own account, if there is one', async () => {
+  test('finds a member’s own account, if there is one', async () => {
     const { id, memberIds } = await system.family(1);
     expect((await findFamilyAccountOf(system.em(), memberIds[1]!))?.account.id).toBe(id);
     expect(await findFamilyAccountOf(system.em(), uuid())).toBeUndefined();

@@ -5,16 +5,16 @@ import { system } from '../../../../services/member/system.ts';
 
 const id = '0198d7a2-0000-7000-8000-000000000001';
 
-test('the contract lists exactly the facts of a member, with their attributes', () => {
-  const stated = Object.values(events).map(({ type, attributes }) => [type, Object.keys(attributes.shape).sort()]);
-  expect(memberEventTypes).toEqual(Object.fromEntries(stated));
+test('the contract lists exactly the member’s event types, with their attributes', () => {
+  const declared = Object.values(events).map(({ type, attributes }) => [type, Object.keys(attributes.shape).sort()]);
+  expect(memberEventTypes).toEqual(Object.fromEntries(declared));
 });
 
-test('its events come from where the contract says', () => {
+test('external topic and event source match the published contract', () => {
   expect([topicOf(system, 'external'), sourceOf(system)]).toEqual([MEMBER_EXTERNAL_TOPIC, MEMBER_EVENT_SOURCE]);
 });
 
-test('what is broadcast keeps to the contract and holds no value', () => {
+test('external event data matches the contract and holds no attribute value', () => {
   const internal = readEnvelope({
     specversion: '1.0',
     id,
@@ -44,12 +44,12 @@ describe('The contract', () => {
     occurredAt: '2026-07-01T09:00:00Z',
   };
 
-  test('lets types come that were not there when a consumer was written', () => {
-    const later = { ...event, eventType: 'member.nickname-chosen', attributeTypes: ['nickname'] };
-    expect(externalMemberEvent.parse(later)).toEqual(later);
+  test('accepts an event type that is newer than the consumer', () => {
+    const newer = { ...event, eventType: 'member.nickname-chosen', attributeTypes: ['nickname'] };
+    expect(externalMemberEvent.parse(newer)).toEqual(newer);
   });
 
-  test('takes no fifth field', () => {
+  test('rejects an event with a fifth field', () => {
     expect(externalMemberEvent.safeParse({ ...event, email: 'anna@example.com' }).success).toBe(false);
   });
 });

@@ -8,9 +8,9 @@ const given = { email: 'anna@example.com', name: 'Anna', passwordHash: 'hash' };
 const device = { id: 'phone-1', name: 'Anna’s phone', os: 'Android 16' };
 
 const anna = () => Member.register(id, given, at);
-/** What a member has raised since it registered. */
-const saidBy = (member: Member) => raisedBy(member).slice(1);
-const typesSaidBy = (member: Member) => saidBy(member).map(({ type }) => type);
+/** Returns the events that a member has raised after its registration. */
+const laterEventsOf = (member: Member) => raisedBy(member).slice(1);
+const laterEventTypesOf = (member: Member) => laterEventsOf(member).map(({ type }) => type);
 
 function verified(): Member {
   const member = anna();
@@ -23,7 +23,7 @@ function logIn(member: Member, number: number): Session {
 }
 
 describe('Registering', () => {
-  test('makes an active member and states it, without the password', () => {
+  test('creates an active member and raises an event without the password', () => {
     const member = anna();
     expect(member).toMatchObject({ id, status: 'ACTIVE', isVerified: false, registeredAt: at });
     expect(raisedBy(member)).toEqual([
@@ -40,28 +40,32 @@ describe('Registering', () => {
 });
 
 describe('Changing the profile', () => {
-  test('states only what has changed', () => {
+  test('raises an event with the changed attributes only', () => {
     const member = anna();
     member.changeProfile({ email: given.email, name: 'Anne' });
-    expect(saidBy(member)).toMatchObject([{ type: 'member.profile-changed', attributes: { name: 'Anne' } }]);
-    expect(saidBy(member)[0]!.attributes).not.toHaveProperty('email');
+    expect(laterEventsOf(member)).toMatchObject([{ type: 'member.profile-changed', attributes: { name: 'Anne' } }]);
+    expect(laterEventsOf(member)[0]!.attributes).not.toHaveProperty('email');
     expect(member).toMatchObject({ name: 'Anne', email: given.email });
   });
 
-  test.each([{}, { name: 'Anna' }, { ...given }])('to what it is already states nothing: %j', (profile) => {
+  test.each([
+    ['no attributes', {}],
+    ['an unchanged name', { name: 'Anna' }],
+    ['an unchanged profile', { ...given }],
+  ])('raises no event for %s', (_, profile) => {
     const member = anna();
     member.changeProfile(profile);
-    expect(saidBy(member)).toEqual([]);
+    expect(laterEventsOf(member)).toEqual([]);
   });
 });
 
 describe('Changing the password', () => {
-  test('states that it changed and nothing of it, then the end of the other sessions', () => {
+  test('raises an event without the password, then a logout for each other session', () => {
     const member = anna();
     const other = logIn(member, 7);
     member.changePassword('new hash', [other], at);
     expect(member.passwordHash).toBe('new hash');
-    expect(saidBy(member).slice(1)).toMatchObject([
+    expect(laterEventsOf(member).slice(1)).toMatchObject([
       { type: 'member.password-changed', attributes: {} },
       { type: 'member.logged-out', attributes: { sessionNumber: 7, logoutReason: 'PASSWORD_CHANGED' } },
     ]);
@@ -70,22 +74,22 @@ describe('Changing the password', () => {
 });
 
 describe('Verifying the identity', () => {
-  test('states when it was verified, and nothing of who it is', () => {
+  test('raises an event with status and time, but not the person’s identity', () => {
     const member = verified();
     expect(member.isVerified).toBe(true);
-    expect(saidBy(member).map(({ attributes }) => attributes)).toEqual([
+    expect(laterEventsOf(member).map(({ attributes }) => attributes)).toEqual([
       { identityVerificationStatus: 'VERIFIED', identityVerifiedAt: at.toISOString() },
     ]);
   });
 
-  test('as the same person again states nothing', () => {
+  test('raises no event for the same person again', () => {
     const member = verified();
     member.verifyIdentity('hash of Anna’s CI', new Date());
-    expect(typesSaidBy(member)).toEqual(['member.identity-verified']);
+    expect(laterEventTypesOf(member)).toEqual(['member.identity-verified']);
     expect(member.identityVerifiedAt).toBe(at);
   });
 
-  test('as another person is refused until it is released', () => {
+  test('rejects another person until the verification is released', () => {
     const member = verified();
     expect(() => member.verifyIdentity('hash of Ben’s CI', at)).toThrow(
       expect.objectContaining({ slug: 'already-verified' }),
@@ -97,26 +101,26 @@ describe('Verifying the identity', () => {
 });
 
 describe('Releasing the verification', () => {
-  test('states it with the reason', () => {
+  test('raises an event with the reason', () => {
     const member = verified();
     member.releaseIdentityVerification('the document has expired');
     expect(member).toMatchObject({ isVerified: false, identityVerifiedAt: null });
-    expect(saidBy(member).at(-1)).toMatchObject({
+    expect(laterEventsOf(member).at(-1)).toMatchObject({
       type: 'member.identity-verification-released',
       attributes: { identityVerificationStatus: 'NONE', identityVerifiedAt: null },
       reason: 'the document has expired',
     });
   });
 
-  test('of a member that is not verified states nothing', () => {
+  test('raises no event for an unverified member', () => {
     const member = anna();
     member.releaseIdentityVerification('just so');
-    expect(saidBy(member)).toEqual([]);
+    expect(laterEventsOf(member)).toEqual([]);
   });
 });
 
 describe('Logging in and out', () => {
-  test('opens a live session on the device and states it, without the token', () => {
+  test('opens a live session on the device and raises an event without the token', () => {
     const member = anna();
     const session = logIn(member, 7);
     expect(session).toMatchObject({
@@ -127,8 +131,8 @@ describe('Logging in and out', () => {
       lastSeenAt: at,
     });
     expect(session.loggedOutAt).toBeUndefined();
-    expect(saidBy(member)).toMatchObject([{ type: 'member.logged-in', aggregateId: id }]);
-    expect(saidBy(member)[0]!.attributes).toEqual({
+    expect(laterEventsOf(member)).toMatchObject([{ type: 'member.logged-in', aggregateId: id }]);
+    expect(laterEventsOf(member)[0]!.attributes).toEqual({
       sessionNumber: 7,
       deviceId: device.id,
       deviceName: device.name,
@@ -138,19 +142,19 @@ describe('Logging in and out', () => {
     });
   });
 
-  test('ends the session once, for the first reason', () => {
+  test('ends a session once, for the first reason', () => {
     const member = anna();
     const session = logIn(member, 7);
     const later = new Date(at.getTime() + 1_000);
     member.logOut(session, 'SELF', at);
     member.logOut(session, 'OTHER_DEVICE', later);
     expect(session).toMatchObject({ loggedOutAt: at, logoutReason: 'SELF', tokenHash: null });
-    expect(typesSaidBy(member)).toEqual(['member.logged-in', 'member.logged-out']);
+    expect(laterEventTypesOf(member)).toEqual(['member.logged-in', 'member.logged-out']);
   });
 });
 
 describe('Withdrawing', () => {
-  test('ends the sessions, erases the person, and is the last fact', () => {
+  test('ends the sessions, erases the personal data and raises the last event', () => {
     const member = verified();
     const session = logIn(member, 7);
     member.withdraw([session], at);
@@ -162,29 +166,29 @@ describe('Withdrawing', () => {
       identityHash: null,
       identityVerifiedAt: null,
     });
-    expect(saidBy(member).slice(-2)).toMatchObject([
+    expect(laterEventsOf(member).slice(-2)).toMatchObject([
       { type: 'member.logged-out', attributes: { sessionNumber: 7, logoutReason: 'WITHDRAWN' }, erases: false },
       { type: 'member.withdrawn', attributes: { status: 'WITHDRAWN' }, erases: true },
     ]);
   });
 
-  test('twice states it once', () => {
+  test('raises one event when repeated', () => {
     const member = anna();
     member.withdraw([], at);
     member.withdraw([], at);
-    expect(typesSaidBy(member)).toEqual(['member.withdrawn']);
+    expect(laterEventTypesOf(member)).toEqual(['member.withdrawn']);
   });
 
   test.each<[string, (member: Member) => unknown]>([
-    ['the profile changes', (member) => member.changeProfile({ name: 'Anne' })],
-    ['the password changes', (member) => member.changePassword('new hash', [], at)],
-    ['the identity is verified', (member) => member.verifyIdentity('hash', at)],
-    ['the verification is released', (member) => member.releaseIdentityVerification('late')],
-    ['it logs in', (member) => logIn(member, 8)],
-  ])('is the end: no more %s', (_, act) => {
+    ['profile change', (member) => member.changeProfile({ name: 'Anne' })],
+    ['password change', (member) => member.changePassword('new hash', [], at)],
+    ['identity verification', (member) => member.verifyIdentity('hash', at)],
+    ['release of the verification', (member) => member.releaseIdentityVerification('late')],
+    ['login', (member) => logIn(member, 8)],
+  ])('makes a later %s fail with member-withdrawn', (_, act) => {
     const member = anna();
     member.withdraw([], at);
     expect(() => act(member)).toThrow(expect.objectContaining({ slug: 'member-withdrawn', kind: 'conflict' }));
-    expect(typesSaidBy(member).at(-1)).toBe('member.withdrawn');
+    expect(laterEventTypesOf(member).at(-1)).toBe('member.withdrawn');
   });
 });

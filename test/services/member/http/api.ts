@@ -1,23 +1,22 @@
-import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
-import type Koa from 'koa';
-import { DomainError } from '#service/errors';
-import { Health } from '#service/health';
-import { Idempotency } from '#service/idempotency';
-import { createLog } from '#service/log';
-import { listen } from '#service/run';
+import type { Api } from '#http/http';
+import { Idempotency } from '#http/idempotency';
+import { DomainError } from '#process/errors';
+import { Health } from '#process/health';
+import { createLog } from '#process/log';
 import { memberApi } from '../../../../services/member/api.ts';
-import { identityHasher } from '../../../../services/member/identities.ts';
+import { identityHasher } from '../../../../services/member/identity-hash.ts';
 import type { IdentityProvider } from '../../../../services/member/identity-provider.ts';
-import { LogInLimits } from '../../../../services/member/log-in-limits.ts';
+import { LoginThrottle } from '../../../../services/member/login-throttle.ts';
 import { type Call, caller } from '../../../support/call.ts';
+import { openAll, SIDECAR } from '../../../support/listeners.ts';
 import { aPerson, type MemberSystem, masterKey, openMemberSystem, PASSWORD } from '../support.ts';
 
 export const OPERATOR = 'operator-token-0123456789';
 export const READER = 'reader-token-0123456789';
 
-/** Somebody who has registered and logged in. */
-export interface Somebody {
+/** A member that has registered and logged in. */
+export interface LoggedInMember {
   readonly id: string;
   readonly email: string;
   readonly token: string;
@@ -26,27 +25,32 @@ export interface Somebody {
 
 export interface MemberApi extends AsyncDisposable {
   readonly system: MemberSystem;
+  /** Base URL of the public listener. */
   readonly url: string;
-  readonly app: Koa;
-  /** What it logged, as it was written. */
+  readonly app: Api;
+  /** Returns the log, as it was written. */
   log(): string;
   readonly call: Call;
-  somebody(deviceId?: string): Promise<Somebody>;
+  /** Registers a member and logs it in. */
+  createMember(deviceId?: string): Promise<LoggedInMember>;
 }
 
-/** Knows everybody but `unknown`: the verification's id is the person's CI. */
-const obliging: IdentityProvider = {
+/** Knows every verification but `unknown`; the verification's id is the person's CI. */
+const acceptingProvider: IdentityProvider = {
   async find(id) {
     if (id === 'unknown') throw new DomainError('identity-verification-unknown', 'Unknown', 'unprocessable');
     return { ci: id };
   },
 };
 
-/** The member API on a free port, over real HTTP, with a provider that answers at once unless told. */
-export async function startMemberApi(provider = obliging): Promise<MemberApi> {
+/**
+ * Starts the member API on free ports, over real HTTP.
+ * @param provider identity provider (default: one that verifies at once)
+ */
+export async function startMemberApi(provider = acceptingProvider, { trustProxy = false } = {}): Promise<MemberApi> {
   const system = await openMemberSystem();
   let logged = '';
-  const sink = new Writable({
+  const logStream = new Writable({
     write(line, _, done) {
       logged += line;
       done();
@@ -55,25 +59,26 @@ export async function startMemberApi(provider = obliging): Promise<MemberApi> {
   const app = memberApi({
     orm: system.orm,
     keyring: system.keyring,
-    log: createLog('test', 'debug', sink),
+    log: createLog('test', 'debug', logStream),
     health: new Health({}),
+    appToken: SIDECAR,
     operatorToken: OPERATOR,
     readerTokens: new Map([['another-system', READER]]),
-    limits: new LogInLimits(masterKey),
+    limits: new LoginThrottle(masterKey),
     idempotency: new Idempotency(masterKey),
     hashIdentity: identityHasher(masterKey),
     provider,
+    trustProxy,
   });
-  const server = await listen(app, { port: 0, host: '127.0.0.1' });
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const call = caller(url);
+  const opened = await openAll(app);
+  const call = caller(opened.urls, { [OPERATOR]: 'operations', [READER]: 'sidecar' });
   return {
     system,
-    url,
+    url: opened.urls.public,
     app,
     call,
     log: () => logged,
-    async somebody(deviceId = 'a phone') {
+    async createMember(deviceId = 'a phone') {
       const { email, name } = aPerson();
       const { body: member } = await call('POST', '/v1/members', { body: { email, name, password: PASSWORD } });
       const device = { id: `${deviceId} of ${member.id}`, name: 'a phone', os: 'any' };
@@ -81,7 +86,7 @@ export async function startMemberApi(provider = obliging): Promise<MemberApi> {
       return { id: member.id, email, token: body.token, number: body.number };
     },
     async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]();
+      await opened[Symbol.asyncDispose]();
       await system[Symbol.asyncDispose]();
     },
   };

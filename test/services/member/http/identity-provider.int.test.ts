@@ -3,20 +3,20 @@ import type { AddressInfo } from 'node:net';
 import { portOneIdentityProvider } from '../../../../services/member/portone-identity-provider.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { aPerson, PASSWORD } from '../support.ts';
-import { type MemberApi, problem, type Somebody, startMemberApi } from './api.ts';
+import { type LoggedInMember, type MemberApi, problem, startMemberApi } from './api.ts';
 
-/** More than there are connections to the database. */
+/** More than the database pool has connections. */
 const MANY = 60;
 const UNAVAILABLE = problem('identity-provider-unavailable', 503);
 
-/** What the provider does in the test. */
+/** How the fake provider answers at the moment. */
 let answer: RequestListener;
 let provider: Server;
 let api: MemberApi;
 beforeAll(async () => {
   provider = createServer((request, response) => answer(request, response));
   await new Promise<void>((resolve) => provider.listen(0, '127.0.0.1', resolve));
-  api = await startMemberApi(asking({ tryMs: 30_000, totalMs: 60_000 }));
+  api = await startMemberApi(clientOf({ tryMs: 30_000, totalMs: 60_000 }));
 });
 afterAll(async () => {
   await api[Symbol.asyncDispose]();
@@ -24,12 +24,12 @@ afterAll(async () => {
   provider.close();
 });
 
-function asking(patience: { tryMs: number; totalMs: number }, url?: string) {
+function clientOf(timeouts: { tryMs: number; totalMs: number }, url?: string) {
   const { port } = provider.address() as AddressInfo;
   return portOneIdentityProvider({
     url: url ?? `http://127.0.0.1:${port}`,
     secret: 'a-secret-of-ours-0123456789',
-    patience: { ...patience, tries: 2, backoffMs: 5 },
+    patience: { ...timeouts, tries: 2, backoffMs: 5 },
   });
 }
 
@@ -37,95 +37,95 @@ const verified: RequestListener = ({ url = '' }, response) => {
   const id = decodeURIComponent(url.split('/').at(-1)!);
   response.end(JSON.stringify({ status: 'VERIFIED', id, verifiedCustomer: { ci: `CI of ${id}` } }));
 };
-const says =
+const answering =
   (status: number, body: string, headers = {}): RequestListener =>
   (_, response) =>
     response.writeHead(status, headers).end(body);
 
-const verify = ({ id, token }: Somebody, at = api) =>
+const verify = ({ id, token }: LoggedInMember, at = api) =>
   at.call('PUT', `/v1/members/${id}/identity-verification`, { token, body: { identityVerificationId: id } });
-const seen = ({ id, token }: Somebody, at = api) => at.call('GET', `/v1/members/${id}`, { token });
+const read = ({ id, token }: LoggedInMember, at = api) => at.call('GET', `/v1/members/${id}`, { token });
 
-/** Nothing of the member has changed, nothing is stated, and what comes next finds everything in order. */
-async function expectNothing(member: Somebody, at = api) {
-  expect((await seen(member, at)).body.identityVerification).toEqual({ status: 'NONE' });
-  expect(await at.system.factsOf(member.id)).toEqual(['member.registered', 'member.logged-in']);
+/** Checks that the member is unchanged and that no further event or message was recorded. */
+async function expectUnchanged(member: LoggedInMember, at = api) {
+  expect((await read(member, at)).body.identityVerification).toEqual({ status: 'NONE' });
+  expect(await at.system.eventTypesOf(member.id)).toEqual(['member.registered', 'member.logged-in']);
   expect(await at.system.messagesOf(member.id)).toHaveLength(2);
 }
 
-describe('A provider that', () => {
+describe('An identity provider that', () => {
   test.each<[string, RequestListener, string]>([
-    ['is down', says(503, ''), '5'],
-    ['asks for patience', says(429, '', { 'retry-after': '77' }), '77'],
-    ['breaks off', ({ socket }) => socket.destroy(), '5'],
-    ['does not know our secret', says(401, '{}'), '5'],
-    ['has moved', says(302, '', { location: 'https://example.com/' }), '5'],
-    ['answers what is no JSON', says(200, '<html>'), '5'],
-    ['answers nothing', says(200, ''), '5'],
-    ['answers something else', says(200, '{"status":"PERHAPS"}'), '5'],
-    ['answers of somebody else', says(200, '{"status":"VERIFIED","id":"x","verifiedCustomer":{"ci":"y"}}'), '5'],
-  ])('%s is a 503 that says when to come back; nothing is changed, and it works afterwards', async (_, does, after) => {
-    const member = await api.somebody();
-    answer = does;
+    ['is down', answering(503, ''), '5'],
+    ['limits our rate', answering(429, '', { 'retry-after': '77' }), '77'],
+    ['drops the connection', ({ socket }) => socket.destroy(), '5'],
+    ['rejects our secret', answering(401, '{}'), '5'],
+    ['redirects', answering(302, '', { location: 'https://example.com/' }), '5'],
+    ['answers with invalid JSON', answering(200, '<html>'), '5'],
+    ['answers with an empty body', answering(200, ''), '5'],
+    ['answers with an unknown status', answering(200, '{"status":"PERHAPS"}'), '5'],
+    ['answers for another id', answering(200, '{"status":"VERIFIED","id":"x","verifiedCustomer":{"ci":"y"}}'), '5'],
+  ])('%s causes 503 with Retry-After and no change, then recovers', async (_, behaviour, retryAfter) => {
+    const member = await api.createMember();
+    answer = behaviour;
     const refused = await verify(member);
     expect(refused).toMatchObject(UNAVAILABLE);
     expect(refused.headers.get('content-type')).toBe('application/problem+json');
-    expect(refused.headers.get('retry-after')).toBe(after);
-    await expectNothing(member);
+    expect(refused.headers.get('retry-after')).toBe(retryAfter);
+    await expectUnchanged(member);
     answer = verified;
     expect(await verify(member)).toMatchObject({ status: 200, body: { status: 'VERIFIED' } });
   });
 
-  test('cannot be reached is a 503 too', async () => {
-    await using unreached = await startMemberApi(asking({ tryMs: 5_000, totalMs: 10_000 }, 'http://127.0.0.1:1'));
-    const member = await unreached.somebody();
-    expect(await verify(member, unreached)).toMatchObject(UNAVAILABLE);
-    await expectNothing(member, unreached);
+  test('cannot be reached causes 503', async () => {
+    await using unreachable = await startMemberApi(clientOf({ tryMs: 5_000, totalMs: 10_000 }, 'http://127.0.0.1:1'));
+    const member = await unreachable.createMember();
+    expect(await verify(member, unreachable)).toMatchObject(UNAVAILABLE);
+    await expectUnchanged(member, unreachable);
   });
 
   test.each<[string, RequestListener]>([
     ['never answers', () => undefined],
-    ['never comes to an end', (_, response) => void response.writeHead(200).write('{"status":')],
-  ])('%s is given up in time: a 503, and nothing is changed', async (_, does) => {
-    await using hurried = await startMemberApi(asking({ tryMs: 500, totalMs: 2_000 }));
-    const member = await hurried.somebody();
-    answer = does;
-    const refused = await verify(member, hurried);
+    ['never ends its answer', (_, response) => void response.writeHead(200).write('{"status":')],
+  ])('%s is timed out with 503, and nothing changes', async (_, behaviour) => {
+    await using impatient = await startMemberApi(clientOf({ tryMs: 500, totalMs: 2_000 }));
+    const member = await impatient.createMember();
+    answer = behaviour;
+    const refused = await verify(member, impatient);
     expect(refused).toMatchObject(UNAVAILABLE);
     expect(refused.headers.get('retry-after')).toBe('5');
-    await expectNothing(member, hurried);
+    await expectUnchanged(member, impatient);
   });
 
-  test('speaks of a person in what cannot be read is not quoted, neither in the answer nor in the log', async () => {
-    const member = await api.somebody();
-    answer = says(200, 'Anna Kim 01012345678');
+  test('sends unparsable personal data is quoted neither in the response nor in the log', async () => {
+    const member = await api.createMember();
+    answer = answering(200, 'Anna Kim 01012345678');
     expect(JSON.stringify(await verify(member))).not.toMatch(/Anna|0101/);
     expect(api.log()).toContain('identity-provider-unavailable');
     expect(api.log()).not.toMatch(/Anna Kim|01012345678/);
   });
 });
 
-test('while many wait for a provider that hangs, others register and read; once it answers, all are told', async () => {
-  const [waiting, reading] = [await api.somebody(), await api.somebody()];
-  const held: (() => void)[] = [];
-  answer = (request, response) => void held.push(() => verified(request, response));
-  const asked = Array.from({ length: MANY }, () => verify(waiting));
-  await eventually(() => expect(held).toHaveLength(MANY));
+test('a hanging identity provider blocks no other request; waiting ones finish when it answers', async () => {
+  const [waiting, reading] = [await api.createMember(), await api.createMember()];
+  const pending: (() => void)[] = [];
+  answer = (request, response) => void pending.push(() => verified(request, response));
+  const verifications = Array.from({ length: MANY }, () => verify(waiting));
+  await eventually(() => expect(pending).toHaveLength(MANY));
   for (let i = 0; i < 10; i++) {
     const registered = await api.call('POST', '/v1/members', { body: { ...aPerson(), password: PASSWORD } });
     expect(registered.status).toBe(201);
-    expect((await seen(reading)).status).toBe(200);
+    expect((await read(reading)).status).toBe(200);
   }
-  await expectNothing(waiting);
-  // Not even the member who waits is locked.
+  await expectUnchanged(waiting);
+  // The waiting member is not locked either.
   expect(
     (await api.call('PATCH', `/v1/members/${waiting.id}`, { token: waiting.token, body: { name: 'Anne' } })).status,
   ).toBe(200);
-  expect(held).toHaveLength(MANY);
-  for (const release of held) release();
-  const statuses = (await Promise.all(asked)).map(({ status }) => status);
+  expect(pending).toHaveLength(MANY);
+  for (const release of pending) release();
+  const statuses = (await Promise.all(verifications)).map(({ status }) => status);
   expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(1);
   for (const status of statuses) expect([200, 409]).toContain(status);
-  const facts = await api.system.factsOf(waiting.id);
-  expect(facts.filter((type) => type === 'member.identity-verified')).toHaveLength(1);
+  const eventTypes = await api.system.eventTypesOf(waiting.id);
+  expect(eventTypes.filter((type) => type === 'member.identity-verified')).toHaveLength(1);
 });

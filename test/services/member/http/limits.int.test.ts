@@ -10,34 +10,34 @@ beforeAll(async () => {
 });
 afterAll(() => api[Symbol.asyncDispose]());
 
-const health = async () => expect((await api.call('GET', '/healthz')).status).toBe(200);
+const expectHealthy = async () => expect((await api.call('GET', '/healthz', { at: 'operations' })).status).toBe(200);
 
-test('a database that answers nobody is a 503 that says when to come back; the process stays alive, and recovers by itself', async () => {
-  const somebody = await api.somebody();
+test('a blocked database causes 503 with Retry-After, and the process recovers by itself', async () => {
+  const member = await api.createMember();
   const blocker = new Client({ connectionString: api.system.database.urls.owner });
   await blocker.connect();
   await blocker.query('begin; lock table session in access exclusive mode');
-  const asked = Array.from({ length: 40 }, () => api.call('GET', '/v1/sessions/current', { token: somebody.token }));
-  // Those that find no connection within five seconds are told so, while the others still wait.
-  const first = await Promise.race(asked);
+  const answering = Array.from({ length: 40 }, () => api.call('GET', '/v1/sessions/current', { token: member.token }));
+  // Requests without a connection after five seconds are answered 503, while the others still wait.
+  const first = await Promise.race(answering);
   expect(first).toMatchObject(problem('database-unavailable', 503));
   expect(Number(first.headers.get('retry-after'))).toBeGreaterThan(0);
-  await health();
+  await expectHealthy();
   await blocker.query('rollback');
   await blocker.end();
-  const statuses = (await Promise.all(asked)).map(({ status }) => status);
+  const statuses = (await Promise.all(answering)).map(({ status }) => status);
   expect(new Set(statuses)).toEqual(new Set([200, 503]));
-  expect(await api.call('GET', '/v1/sessions/current', { token: somebody.token })).toMatchObject({ status: 200 });
+  expect(await api.call('GET', '/v1/sessions/current', { token: member.token })).toMatchObject({ status: 200 });
 }, 30_000);
 
-test('hundreds of clients that never finish their requests keep nobody else waiting', async () => {
-  const { email } = await api.somebody();
+test('hundreds of unfinished requests do not delay other clients', async () => {
+  const { email } = await api.createMember();
   const { hostname, port } = new URL(api.url);
   const sockets: Socket[] = [];
   try {
     for (let i = 0; i < 500; i++) {
       const socket = connect(Number(port), hostname).on('error', () => undefined);
-      // Some stop in the middle of a header, some in the middle of a body.
+      // Half stop within a header, half within a body.
       socket.write(
         i % 2 === 0
           ? 'POST /v1/members HTTP/1.1\r\nHost: x\r\nX-'
@@ -45,7 +45,7 @@ test('hundreds of clients that never finish their requests keep nobody else wait
       );
       sockets.push(socket);
     }
-    await health();
+    await expectHealthy();
     const device = { id: 'a phone', name: 'phone', os: 'any' };
     const answer = await api.call('POST', '/v1/sessions', { body: { email, password: PASSWORD, device } });
     expect(answer.status).toBe(201);
@@ -54,10 +54,10 @@ test('hundreds of clients that never finish their requests keep nobody else wait
   }
 });
 
-test('a flood of registrations is worked off or turned away in order, and others are served meanwhile', async () => {
+test('a flood of registrations is answered 201 or busy, and other requests are served meanwhile', async () => {
   let [flooding, answered] = [true, 0];
   const watching = (async () => {
-    for (; flooding; answered++) await health();
+    for (; flooding; answered++) await expectHealthy();
   })();
   const answers = await Promise.all(
     Array.from({ length: 150 }, () => api.call('POST', '/v1/members', { body: { ...aPerson(), password: PASSWORD } })),
@@ -69,15 +69,15 @@ test('a flood of registrations is worked off or turned away in order, and others
   expect(answered).toBeGreaterThan(0);
 });
 
-test('log-ins at the same moment leave the event loop to others: most of their work is done elsewhere', async () => {
-  const people = await Promise.all(Array.from({ length: 8 }, () => api.somebody()));
+test('concurrent logins do most of their work outside the event loop', async () => {
+  const members = await Promise.all(Array.from({ length: 8 }, () => api.createMember()));
   const device = { id: 'a phone', name: 'phone', os: 'any' };
   const logIn = ({ email }: { email: string }) =>
     api.call('POST', '/v1/sessions', { body: { email, password: PASSWORD, device } });
   const share = await shareOfThisThread(async () => {
-    for (const { status } of await Promise.all([people, people, people, people].flat().map(logIn)))
+    for (const { status } of await Promise.all([members, members, members, members].flat().map(logIn)))
       expect(status).toBe(201);
   });
-  // A third, with the clients' side, which is here too; all of it, were passwords checked on the event loop.
+  // About a third, including the clients, which run here too; all of it if passwords were checked on the event loop.
   expect(share).toBeLessThan(0.6);
 });

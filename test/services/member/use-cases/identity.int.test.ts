@@ -1,5 +1,5 @@
-import { DomainError } from '#service/errors';
-import { identityHasher } from '../../../../services/member/identities.ts';
+import { DomainError } from '#process/errors';
+import { identityHasher } from '../../../../services/member/identity-hash.ts';
 import { readMember } from '../../../../services/member/use-cases/read-member.ts';
 import { releaseIdentityVerification } from '../../../../services/member/use-cases/release-identity-verification.ts';
 import { verifyIdentity } from '../../../../services/member/use-cases/verify-identity.ts';
@@ -12,14 +12,14 @@ beforeAll(async () => {
 });
 afterAll(() => system[Symbol.asyncDispose]());
 
-/** Knows everybody: the verification's id is the person's CI. */
+/** Knows every verification; its id is the person's CI. */
 const provider = { find: async (id: string) => ({ ci: id }) };
 const hashIdentity = identityHasher(masterKey);
 const verify = (memberId: string, ci: string) =>
   verifyIdentity(system.em(), { memberId, identityVerificationId: ci }, { provider, hashIdentity });
 
 describe('Verifying the identity', () => {
-  test('stores a keyed hash of the person, and states no more than that it is verified', async () => {
+  test('stores a keyed hash of the person and records only status and time', async () => {
     const { id } = await system.register();
     await verify(id, 'CI of Anna');
     const [row] = await system.database.sql<{ identity_hash: string }>('select * from member where id = $1', [id]);
@@ -32,7 +32,7 @@ describe('Verifying the identity', () => {
     });
   });
 
-  test('of one person makes one member verified, however many ask at the same moment', async () => {
+  test('verifies one member per person, even for concurrent requests', async () => {
     const members = await Promise.all([1, 2, 3].map(() => system.register()));
     const outcomes = await Promise.allSettled(members.map(({ id }) => verify(id, 'CI of Ben')));
     const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
@@ -40,11 +40,11 @@ describe('Verifying the identity', () => {
       ['identity-taken', 'conflict'],
       ['identity-taken', 'conflict'],
     ]);
-    const facts = await Promise.all(members.map(({ id }) => system.factsOf(id)));
-    expect(facts.flat().filter((type) => type === 'member.identity-verified')).toHaveLength(1);
+    const eventTypes = await Promise.all(members.map(({ id }) => system.eventTypesOf(id)));
+    expect(eventTypes.flat().filter((type) => type === 'member.identity-verified')).toHaveLength(1);
   });
 
-  test('is open again to a person whose former member has withdrawn or released it', async () => {
+  test('accepts a person whose previous member has withdrawn or released it', async () => {
     const [withdrawn, released, last] = await Promise.all([system.register(), system.register(), system.register()]);
     await verify(withdrawn.id, 'CI of Cho');
     await withdrawMember(system.em(), withdrawn.id);
@@ -53,12 +53,12 @@ describe('Verifying the identity', () => {
     expect((await verify(last.id, 'CI of Cho')).isVerified).toBe(true);
   });
 
-  test('asks nobody while it holds a lock, and not at all for somebody who has withdrawn', async () => {
+  test('calls the provider without holding a lock, and not for a withdrawn member', async () => {
     const { id } = await system.register();
-    let asked = 0;
-    const watching = {
+    let calls = 0;
+    const observingProvider = {
       find: async (ci: string) => {
-        asked += 1;
+        calls += 1;
         const locks = await system.database.sql(
           `select 1 from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`,
         );
@@ -66,40 +66,40 @@ describe('Verifying the identity', () => {
         return { ci };
       },
     };
-    const ask = () =>
+    const verifyObserved = () =>
       verifyIdentity(
         system.em(),
         { memberId: id, identityVerificationId: 'CI of Dal' },
-        { provider: watching, hashIdentity },
+        { provider: observingProvider, hashIdentity },
       );
-    await ask();
+    await verifyObserved();
     await withdrawMember(system.em(), id);
-    await expect(ask()).rejects.toMatchObject({ slug: 'member-withdrawn' });
-    expect(asked).toBe(1);
+    await expect(verifyObserved()).rejects.toMatchObject({ slug: 'member-withdrawn' });
+    expect(calls).toBe(1);
   });
 
-  test('that the provider refuses changes nothing', async () => {
+  test('changes nothing when the provider rejects it', async () => {
     const { id } = await system.register();
-    const refusing = {
+    const rejectingProvider = {
       find: () => Promise.reject(new DomainError('identity-not-verified', 'no', 'unprocessable')),
     };
     await expect(
       verifyIdentity(
         system.em(),
         { memberId: id, identityVerificationId: 'no-1' },
-        { provider: refusing, hashIdentity },
+        { provider: rejectingProvider, hashIdentity },
       ),
     ).rejects.toMatchObject({ slug: 'identity-not-verified' });
-    expect(await system.factsOf(id)).toEqual(['member.registered']);
+    expect(await system.eventTypesOf(id)).toEqual(['member.registered']);
   });
 });
 
-test('Releasing a verification states it with its reason, encrypted like any value', async () => {
+test('Releasing a verification records its reason, encrypted', async () => {
   const { id } = await system.register();
   await verify(id, 'CI of Eun');
   await releaseIdentityVerification(system.em(), { memberId: id, reason: 'Eun’s passport has expired' });
   expect((await readMember(system.em(), id)).isVerified).toBe(false);
-  expect((await system.factsOf(id)).at(-1)).toBe('member.identity-verification-released');
+  expect((await system.eventTypesOf(id)).at(-1)).toBe('member.identity-verification-released');
   const rows = await system.database.sql('select * from eventing.event_store where aggregate_id = $1', [id]);
   expect(JSON.stringify(rows)).not.toContain('passport');
 });

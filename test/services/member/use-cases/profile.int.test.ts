@@ -16,22 +16,22 @@ const logInWith = (email: string, password: string) =>
   logIn(system.em(), { email, password, device, ip: '192.0.2.1', userAgent: 'test' }, limits);
 
 describe('Registering', () => {
-  test('makes a member who can log in', async () => {
+  test('creates a member who can log in', async () => {
     const member = await system.register();
     await logInWith(member.email!, PASSWORD);
-    expect(await system.factsOf(member.id)).toEqual(['member.registered', 'member.logged-in']);
+    expect(await system.eventTypesOf(member.id)).toEqual(['member.registered', 'member.logged-in']);
   });
 
-  test('never stores the password, nor the values of the fact in the clear', async () => {
+  test('stores neither the password nor the values of the event in clear text', async () => {
     const person = aPerson();
     const { id } = await system.register(person);
     const [row] = await system.database.sql<{ password_hash: string }>('select * from member where id = $1', [id]);
-    const [fact] = await system.database.sql('select * from eventing.event_store where aggregate_id = $1', [id]);
+    const [event] = await system.database.sql('select * from eventing.event_store where aggregate_id = $1', [id]);
     expect(row!.password_hash).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
-    expect(JSON.stringify(fact)).not.toContain(person.email);
+    expect(JSON.stringify(event)).not.toContain(person.email);
   });
 
-  test('twice with one e-mail address is refused, also at the same moment', async () => {
+  test('rejects a taken e-mail address, also concurrently', async () => {
     const { email } = aPerson();
     const outcomes = await Promise.allSettled([1, 2, 3].map(() => system.register({ email })));
     const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
@@ -40,14 +40,14 @@ describe('Registering', () => {
 });
 
 describe('Changing the profile', () => {
-  test('to an address that another member has is refused', async () => {
+  test('rejects the e-mail address of another member', async () => {
     const [anna, ben] = [await system.register(), await system.register()];
     const change = changeProfile(system.em(), { memberId: ben.id, email: anna.email! });
     await expect(change).rejects.toMatchObject({ slug: 'email-taken', kind: 'conflict' });
-    expect(await system.factsOf(ben.id)).toEqual(['member.registered']);
+    expect(await system.eventTypesOf(ben.id)).toEqual(['member.registered']);
   });
 
-  test('at the same moment loses neither change', async () => {
+  test('keeps both of two concurrent changes', async () => {
     const { id } = await system.register();
     const { email } = aPerson();
     await Promise.all([
@@ -57,7 +57,7 @@ describe('Changing the profile', () => {
     expect(await readMember(system.em(), id)).toMatchObject({ name: 'Anne', email, version: 3 });
   });
 
-  test('of nobody is refused', async () => {
+  test('fails for an unknown member', async () => {
     const change = changeProfile(system.em(), { memberId: uuid(), name: 'Anne' });
     await expect(change).rejects.toMatchObject({ slug: 'member-not-found', kind: 'not-found' });
   });
@@ -66,7 +66,7 @@ describe('Changing the profile', () => {
 describe('Changing the password', () => {
   const newPassword = 'another horse battery';
 
-  test('ends all sessions but the one that it is asked in, and only the new one opens any more', async () => {
+  test('ends all sessions but the current one, and only the new password is valid', async () => {
     const member = await system.register();
     const [first, current, last] = [
       await system.open(member.id),
@@ -91,7 +91,7 @@ describe('Changing the password', () => {
     expect(reasons).toEqual([{ logout_reason: 'PASSWORD_CHANGED' }, { logout_reason: 'PASSWORD_CHANGED' }]);
     await expect(logInWith(member.email!, PASSWORD)).rejects.toMatchObject({ slug: 'invalid-credentials' });
     await logInWith(member.email!, newPassword);
-    expect((await system.factsOf(member.id)).slice(-4)).toEqual([
+    expect((await system.eventTypesOf(member.id)).slice(-4)).toEqual([
       'member.password-changed',
       'member.logged-out',
       'member.logged-out',
@@ -99,7 +99,7 @@ describe('Changing the password', () => {
     ]);
   });
 
-  test('without knowing it is refused', async () => {
+  test('rejects a wrong current password', async () => {
     const member = await system.register();
     const change = {
       memberId: member.id,
@@ -111,7 +111,7 @@ describe('Changing the password', () => {
     await expect(changePassword(system.em(), change, limits)).rejects.toMatchObject({ slug: 'wrong-password' });
   });
 
-  test('twice at the same moment works once: the other no longer knows the current one', async () => {
+  test('succeeds once for two concurrent changes', async () => {
     const member = await system.register();
     const outcomes = await Promise.allSettled(
       ['first new one', 'second new one'].map((password) =>
@@ -129,6 +129,6 @@ describe('Changing the password', () => {
       ),
     );
     expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
-    expect(await system.factsOf(member.id)).toEqual(['member.registered', 'member.password-changed']);
+    expect(await system.eventTypesOf(member.id)).toEqual(['member.registered', 'member.password-changed']);
   });
 });

@@ -1,5 +1,5 @@
 import { v7 as uuid } from 'uuid';
-import { identityHasher } from '../../../../services/member/identities.ts';
+import { identityHasher } from '../../../../services/member/identity-hash.ts';
 import { changeProfile } from '../../../../services/member/use-cases/change-profile.ts';
 import { endOtherSessionsOnDevice } from '../../../../services/member/use-cases/end-other-sessions-on-device.ts';
 import { logIn } from '../../../../services/member/use-cases/log-in.ts';
@@ -19,7 +19,7 @@ afterAll(() => system[Symbol.asyncDispose]());
 const device = { id: 'device-of-hers-77', name: 'Her very own phone', os: 'Haiku R1' };
 const from = { ip: '203.0.113.99', userAgent: 'A browser of hers' };
 
-const record = (memberId: string, eventId = uuid()) =>
+const recordLogin = (memberId: string, eventId = uuid()) =>
   system.em().transactional((em) =>
     recordDeviceLogin(em, {
       eventId,
@@ -33,8 +33,8 @@ const record = (memberId: string, eventId = uuid()) =>
     }),
   );
 
-/** Everything that rests in the database, each row as text. */
-async function everything(): Promise<string> {
+/** Returns all rows of the database as text. */
+async function databaseText(): Promise<string> {
   const tables = await system.database.sql<{ name: string }>(
     `select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('public', 'eventing')`,
   );
@@ -47,11 +47,11 @@ async function everything(): Promise<string> {
     .join('\n');
 }
 
-test('Withdrawing leaves nothing of the person anywhere in the database, and the facts countable', async () => {
+test('Withdrawing removes all personal data from the database and keeps the events countable', async () => {
   const person = aPerson();
   const { id } = await system.register(person);
   await logIn(system.em(), { email: person.email, password: PASSWORD, device, ...from }, limits);
-  await record(id);
+  await recordLogin(id);
   await verifyIdentity(
     system.em(),
     { memberId: id, identityVerificationId: 'ok' },
@@ -59,14 +59,14 @@ test('Withdrawing leaves nothing of the person anywhere in the database, and the
   );
   const personal = [person.email, person.name, device.id, device.name, device.os, from.ip, from.userAgent];
   const hash = identityHasher(masterKey)('CI of hers');
-  const before = await everything();
+  const before = await databaseText();
   expect([...personal, hash].filter((value) => !before.includes(value))).toEqual([]);
 
   await withdrawMember(system.em(), id);
 
-  const after = await everything();
+  const after = await databaseText();
   expect([...personal, hash, '$argon2id$'].filter((value) => after.includes(value))).toEqual([]);
-  expect(await system.factsOf(id)).toEqual([
+  expect(await system.eventTypesOf(id)).toEqual([
     'member.registered',
     'member.logged-in',
     'member.identity-verified',
@@ -83,15 +83,15 @@ test('Withdrawing leaves nothing of the person anywhere in the database, and the
 });
 
 describe('A member that has withdrawn', () => {
-  test('is remembered by its id alone, and withdrawing again changes nothing', async () => {
+  test('keeps only its id and status, and withdrawing again changes nothing', async () => {
     const { id } = await system.register();
     await withdrawMember(system.em(), id);
     await withdrawMember(system.em(), id);
     expect(await readMember(system.em(), id)).toMatchObject({ id, status: 'WITHDRAWN', email: null, version: 2 });
-    expect(await system.factsOf(id)).toEqual(['member.registered', 'member.withdrawn']);
+    expect(await system.eventTypesOf(id)).toEqual(['member.registered', 'member.withdrawn']);
   });
 
-  test('leaves the address free for a new member', async () => {
+  test('leaves its e-mail address free for a new member', async () => {
     const { email } = aPerson();
     const { id } = await system.register({ email });
     await withdrawMember(system.em(), id);
@@ -99,16 +99,16 @@ describe('A member that has withdrawn', () => {
     expect(another).not.toBe(id);
   });
 
-  test('gets no login record any more, also not at the same moment', async () => {
+  test('gets no login record, even from a concurrent login', async () => {
     const members = await Promise.all([1, 2, 3, 4].map(() => system.register()));
-    await Promise.all(members.flatMap(({ id }) => [record(id), withdrawMember(system.em(), id), record(id)]));
+    await Promise.all(members.flatMap(({ id }) => [recordLogin(id), withdrawMember(system.em(), id), recordLogin(id)]));
     expect(
       await system.database.sql('select * from login_record where member_id = any($1)', [members.map(({ id }) => id)]),
     ).toEqual([]);
   });
 });
 
-test('Withdrawn is the last fact, whatever else is done at the same moment, and no session outlives it', async () => {
+test('Withdrawal is the last event despite concurrent changes, and no session outlives it', async () => {
   const members = await Promise.all(Array.from({ length: 8 }, () => system.register()));
   await Promise.all(
     members.map(({ id, email }) =>
@@ -123,39 +123,39 @@ test('Withdrawn is the last fact, whatever else is done at the same moment, and 
     ),
   );
   for (const { id } of members) {
-    const facts = await system.factsOf(id);
-    expect(facts.indexOf('member.withdrawn')).toBe(facts.length - 1);
+    const eventTypes = await system.eventTypesOf(id);
+    expect(eventTypes.indexOf('member.withdrawn')).toBe(eventTypes.length - 1);
     expect(await system.liveSessionsOf(id)).toEqual([]);
-    const count = (type: string) => facts.filter((each) => each === type).length;
+    const count = (type: string) => eventTypes.filter((each) => each === type).length;
     expect(count('member.logged-out')).toBe(count('member.logged-in'));
   }
 });
 
-test('Withdrawing waits for whoever settles one of the member’s devices at the same moment, and neither gives up', async () => {
+test('Withdrawing waits for a concurrent device policy without a deadlock', async () => {
   const [anna, ben] = [await system.register(), await system.register()];
   const devices = [`a of ${ben.id}`, `b of ${ben.id}`] as const;
   for (const { id } of [anna, ben]) for (const deviceId of devices) await system.open(id, deviceId);
   const waiting = (count: number) =>
     eventually(async () => {
-      const those = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-      expect(await system.database.sql(those)).toHaveLength(count);
+      const lockWaits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      expect(await system.database.sql(lockWaits)).toHaveLength(count);
     });
-  // Both will want her, and come as far as they can without her.
+  // Both need Anna's row, and get as far as they can without it.
   await system.database.sql('begin');
   await system.database.sql('select from member where id = $1 for update', [anna.id]);
   const withdrawal = withdrawMember(system.em(), ben.id);
   await waiting(1);
-  const settling = system.em().transactional((em) => endOtherSessionsOnDevice(em, devices[1]));
+  const devicePolicy = system.em().transactional((em) => endOtherSessionsOnDevice(em, devices[1]));
   await waiting(2);
   await system.database.sql('rollback');
-  expect(await Promise.allSettled([withdrawal, settling])).toMatchObject([
+  expect(await Promise.allSettled([withdrawal, devicePolicy])).toMatchObject([
     { status: 'fulfilled' },
     { status: 'fulfilled' },
   ]);
   expect(await system.liveSessionsOf(anna.id)).toEqual([]);
 });
 
-test('A log-in that commits while its member withdraws ends the session that it superseded on its device all the same', async () => {
+test('A login that commits during its member’s withdrawal still ends the session it superseded', async () => {
   const [anna, ben] = [await system.register(), await system.register()];
   const shared = `shared with ${ben.id}`;
   await system.open(anna.id, shared);
@@ -170,15 +170,15 @@ test('A log-in that commits while its member withdraws ends the session that it 
   });
   await login.commit();
   await withdrawal;
-  // His worker finds nothing any more by which to end it.
+  // The worker could not end it: the withdrawn member's sessions no longer name the device.
   expect(await system.liveSessionsOf(anna.id)).toEqual([]);
   expect(await system.liveSessionsOf(ben.id)).toEqual([]);
 });
 
-test('One log-in leaves one login record, however often it is told', async () => {
+test('One login leaves one login record, however often its event is delivered', async () => {
   const { id } = await system.register();
   const eventId = uuid();
-  await Promise.all([record(id, eventId), record(id, eventId), record(id, eventId)]);
+  await Promise.all([recordLogin(id, eventId), recordLogin(id, eventId), recordLogin(id, eventId)]);
   expect(await system.database.sql('select event_id from login_record where member_id = $1', [id])).toEqual([
     { event_id: eventId },
   ]);

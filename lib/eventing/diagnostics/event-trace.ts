@@ -1,0 +1,242 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { array, execute } from '../sql.ts';
+import type { Keyring } from '../store/keyring.ts';
+
+/** The path of an event, for operators. For another system's event it shows only what this system did with it. */
+export interface EventTrace {
+  readonly id: string;
+  readonly type?: string;
+  readonly aggregateType?: string;
+  readonly aggregateId?: string;
+  readonly sequence?: number;
+  readonly committedAt?: string;
+  readonly channel?: string;
+  readonly requestedBy?: string;
+  readonly reason?: string;
+  readonly traceparent?: string;
+  /** The attribute types. Values are for consumers only. */
+  readonly attributes?: readonly string[];
+  readonly messages: readonly Message[];
+  readonly handledBy: readonly { consumer: string; at: string }[];
+  readonly deferred: readonly DeferredDelivery[];
+}
+
+export interface Message {
+  readonly id: string;
+  readonly channel: string;
+  readonly topic: string;
+  readonly target: string;
+  readonly createdAt: string;
+  readonly relayedAt: string | null;
+  readonly publishedAt: string | null;
+  readonly attempts: number;
+  readonly lastError: string | null;
+}
+
+export interface DeferredDelivery {
+  readonly consumer: string;
+  readonly eventId: string;
+  readonly eventType: string | null;
+  readonly aggregateId: string | null;
+  readonly sequence: number | null;
+  readonly state: string;
+  readonly attempts: number;
+  readonly nextAttemptAt: string | null;
+  readonly lastError: string | null;
+  readonly receivedAt: string;
+}
+
+/** Finds the trace of one event; undefined when this system neither stored nor received it. */
+export async function findTrace(em: EntityManager, keyring: Keyring, eventId: string): Promise<EventTrace | undefined> {
+  const events = await execute<EventRow>(em, `${EVENTS} where id = ?`, [eventId]);
+  const [trace] = await traces(em, keyring, [eventId], events);
+  const exists = events.length > 0 || (trace && trace.handledBy.length + trace.deferred.length > 0);
+  return exists ? trace : undefined;
+}
+
+/** Finds the traces of an aggregate's events, in sequence: at most `limit` after sequence `after`. */
+export async function findTraces(
+  em: EntityManager,
+  keyring: Keyring,
+  { aggregateId, after, limit }: { aggregateId: string; after: number; limit: number },
+): Promise<EventTrace[]> {
+  const events = await execute<EventRow>(
+    em,
+    `${EVENTS} where aggregate_id = ? and sequence > ? order by sequence limit ?`,
+    [aggregateId, after, limit],
+  );
+  return traces(
+    em,
+    keyring,
+    events.map((event) => event.id),
+    events,
+  );
+}
+
+/**
+ * Lists deferred deliveries in a state, oldest first: at most `limit` of those received after `after`, plus all received in
+ * the same millisecond as the last one, so that the next page misses none.
+ */
+export function findDeferred(
+  em: EntityManager,
+  {
+    state,
+    after,
+    limit,
+  }: { state: 'early' | 'failing' | 'dead' | 'discarded'; after?: string | undefined; limit: number },
+): Promise<DeferredDelivery[]> {
+  return execute<DeferredDelivery>(
+    em,
+    `${DEFERRED} where state = ? and date_trunc('milliseconds', received_at) > ?::timestamptz
+      order by date_trunc('milliseconds', received_at) fetch first ? rows with ties`,
+    [state, after ?? '-infinity', limit],
+  );
+}
+
+/** Returns what was received, to inspect before a redrive: the event with its values encrypted, and the raw body. */
+export async function findDeferredBody(
+  em: EntityManager,
+  consumer: string,
+  eventId: string,
+): Promise<{ event: unknown; raw: string | null } | undefined> {
+  const [row] = await execute<{ envelope: unknown; raw: string | null }>(
+    em,
+    'select envelope, raw from eventing.kept_delivery where consumer = ? and event_id = ?',
+    [consumer, eventId],
+  );
+  return row && { event: row.envelope, raw: row.raw };
+}
+
+/** A message that could not be published. It and its ordering key wait until an operator releases it. */
+export interface ParkedMessage {
+  readonly id: string;
+  /** Position in the outbox. */
+  readonly position: number;
+  readonly eventId: string;
+  readonly topic: string;
+  readonly orderingKey: string;
+  readonly attempts: number;
+  readonly lastError: string | null;
+  readonly parkedAt: string;
+}
+
+/** Lists parked messages, oldest first: at most `limit` after position `after`. */
+export function findParked(
+  em: EntityManager,
+  { after, limit }: { after: number; limit: number },
+): Promise<ParkedMessage[]> {
+  return execute<ParkedMessage>(
+    em,
+    `select id, position::float8 as position, event_id as "eventId", topic, ordering_key as "orderingKey", attempts, last_error as "lastError",
+       ${iso('parked_at', 'parkedAt')}
+       from eventing.outbox where parked_at is not null and position > ? order by position limit ?`,
+    [after, limit],
+  );
+}
+
+/** The sequence of an aggregate's newest event. */
+export interface Head {
+  readonly aggregateId: string;
+  readonly sequence: number;
+}
+
+/** Lists the heads of all aggregates in the order of their ids: at most `limit` after aggregate `after`. */
+export function findHeads(
+  em: EntityManager,
+  { after, limit }: { after?: string | undefined; limit: number },
+): Promise<Head[]> {
+  return execute<Head>(
+    em,
+    `select aggregate_id as "aggregateId", last_sequence::float8 as sequence from eventing.stream
+      where aggregate_id > ? order by aggregate_id limit ?`,
+    [after ?? '00000000-0000-0000-0000-000000000000', limit],
+  );
+}
+
+/** An event, with what another system's subscriber needs to look it up. */
+export interface Position extends Head {
+  readonly eventId: string;
+}
+
+/** Finds the event whose message was confirmed last on a topic; undefined when there is none. */
+export async function findLatest(em: EntityManager, topic: string): Promise<Position | undefined> {
+  const [row] = await execute<Position>(
+    em,
+    `select f.id as "eventId", f.aggregate_id as "aggregateId", f.sequence::float8 as sequence
+       from (select event_id from eventing.published where topic = ? order by published_at desc limit 1) p
+       join eventing.event_store f on f.id = p.event_id`,
+    [topic],
+  );
+  return row;
+}
+
+interface EventRow {
+  id: string;
+  type: string;
+  aggregateType: string;
+  aggregateId: string;
+  sequence: number;
+  committedAt: string;
+  channel: string;
+  requestedBy: string;
+  traceparent: string;
+  encryptedReason: string | null;
+  attributes: string[];
+}
+
+async function traces(em: EntityManager, keyring: Keyring, ids: string[], events: EventRow[]): Promise<EventTrace[]> {
+  const [messages, handled, deferred] = await Promise.all([
+    execute<Message & { eventId: string }>(
+      em,
+      `${MESSAGES} where event_id = any(?::uuid[]) order by created_at, channel desc`,
+      [array(ids)],
+    ),
+    execute<{ eventId: string; consumer: string; at: string }>(em, HANDLED, [array(ids)]),
+    execute<DeferredDelivery>(em, `${DEFERRED} where event_id = any(?::uuid[]) order by received_at`, [array(ids)]),
+  ]);
+  return Promise.all(
+    ids.map(async (id) => {
+      const event = events.find((row) => row.id === id);
+      return {
+        ...(event ? await describeEvent(em, keyring, event) : { id }),
+        messages: messages.filter((row) => row.eventId === id).map(({ eventId: _, ...message }) => message),
+        handledBy: handled.filter((row) => row.eventId === id).map(({ eventId: _, ...by }) => by),
+        deferred: deferred.filter((row) => row.eventId === id),
+      };
+    }),
+  );
+}
+
+async function describeEvent(em: EntityManager, keyring: Keyring, { encryptedReason, ...event }: EventRow) {
+  if (encryptedReason === null) return event;
+  const revealed = await keyring.reveal(
+    em,
+    { aggregateId: event.aggregateId, eventId: event.id },
+    { '#reason': encryptedReason },
+  );
+  return { ...event, reason: String(revealed['#reason']) };
+}
+
+/** Selects a moment as JSON writes it, in UTC. */
+const iso = (column: string, name: string) =>
+  `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "${name}"`;
+
+const EVENTS = `
+select id, event_type as type, aggregate_type as "aggregateType", aggregate_id as "aggregateId", sequence::float8 as sequence,
+  ${iso('created_at', 'committedAt')}, event_channel as channel, requested_by as "requestedBy", traceparent, reason as "encryptedReason",
+  array(select jsonb_object_keys(attributes) order by 1) as attributes
+from eventing.event_store`;
+
+const MESSAGES = `
+select id, event_id as "eventId", channel, topic, target, ${iso('created_at', 'createdAt')}, ${iso('relayed_at', 'relayedAt')},
+  ${iso('published_at', 'publishedAt')}, attempts, last_error as "lastError"
+from eventing.delivery`;
+
+const HANDLED = `
+select event_id as "eventId", consumer, ${iso('handled_at', 'at')} from eventing.inbox
+where event_id = any(?::uuid[]) order by handled_at`;
+
+const DEFERRED = `
+select consumer, event_id as "eventId", event_type as "eventType", aggregate_id as "aggregateId", sequence::float8 as sequence, state, attempts,
+  ${iso('next_attempt_at', 'nextAttemptAt')}, last_error as "lastError", ${iso('received_at', 'receivedAt')}
+from eventing.kept_delivery`;

@@ -1,0 +1,223 @@
+import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
+import { v5 as derivedId, v4 as randomId } from 'uuid';
+import { parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
+import type { Consumer } from '../consumer.ts';
+import { databaseFault } from '../database-faults.ts';
+import { hasConflicts } from '../schema-before.ts';
+import { execute } from '../sql.ts';
+
+/** A delivered event, and the body that it was parsed from. */
+export interface Delivery {
+  readonly event: ReceivedEvent;
+  /** The body as received. */
+  readonly raw?: string | undefined;
+  /** Event id of its row in `kept_delivery`, when it was deferred before. */
+  readonly row?: string | undefined;
+}
+
+/** After this time a claimed delivery is due again, in case the claiming process was killed. */
+const CLAIM = "interval '60 seconds'";
+const LONGEST_BACKOFF_MS = 300_000;
+/** Interval of retries after failures that spend no attempt, see `isOutage`. They never end; milliseconds. */
+const OUTAGE_RETRY_MS = 1_000;
+
+/** Defers an event that arrived out of order, in the caller's transaction. */
+export async function deferOutOfOrder(
+  em: EntityManager,
+  { name }: Pick<Consumer, 'name'>,
+  { event, raw }: Delivery,
+  due: 'now' | 'after the one before it',
+): Promise<void> {
+  await execute(
+    em,
+    `insert into eventing.kept_delivery as k
+       (consumer, event_id, stream, aggregate_id, sequence, event_type, envelope, raw, state, next_attempt_at)
+     values (?, ?, ?, ?, ?, ?, ?::json, ?, 'early', case when ? then clock_timestamp() end)
+     on conflict (consumer, event_id) do update set state = excluded.state, next_attempt_at = excluded.next_attempt_at
+       where k.state <> 'discarded'`,
+    [name, ...columnsOf({ event, raw }), due === 'now'],
+  );
+}
+
+/** Values of the columns event_id to raw. `envelope` is for pods of the previous release, which do not read `raw`. */
+const columnsOf = ({ event, raw }: Delivery): unknown[] => [
+  event.eventId,
+  event.source,
+  event.aggregateId,
+  event.sequence,
+  event.type,
+  JSON.stringify(event),
+  raw === undefined ? null : storable(raw),
+];
+
+// PostgreSQL's text cannot hold NUL.
+const storable = (raw: string): string => raw.replaceAll('\0', '\\0');
+
+/** `discarded`: an operator discarded it earlier; a new failure does not change that. */
+export type DeferredState = 'failing' | 'dead' | 'discarded';
+
+export interface Failure {
+  readonly error: unknown;
+  /** Failed attempts after which the delivery is dead; 0 when retrying cannot help. */
+  readonly maxAttempts: number;
+  readonly backoffMs: number;
+}
+
+/**
+ * Defers a failed delivery, in a transaction of its own; it may then be acknowledged to the broker.
+ * An outage (an error with `outage: true`, or a busy or unreachable database) spends no attempt.
+ * @returns the new state of the delivery
+ * @throws when the database cannot be reached
+ */
+export function deferFailed(
+  orm: MikroORM,
+  { name }: Pick<Consumer, 'name'>,
+  delivery: Delivery,
+  failure: Failure,
+): Promise<DeferredState> {
+  return defer(orm, [name, ...columnsOf(delivery)], failure);
+}
+
+/** A received body that belongs to no consumer, because it cannot be parsed or is not genuine. */
+export interface Body {
+  /** The receiving app; operators find the body under `bodiesOf(appId)`. */
+  readonly appId: string;
+  readonly topic: string;
+  readonly raw: string;
+  /** Event id of its row, when it was deferred before. */
+  readonly row?: string | undefined;
+}
+
+/**
+ * Returns the consumer name under which an app's bodies are stored. Under the app-id itself the previous release would
+ * take them for a consumer's deliveries.
+ */
+export const bodiesOf = (appId: string): string => `${appId}:body`;
+
+const BODY_NAMESPACE = '5d3b6a04-6a4e-4c5c-9c52-3f1b0b8f2f0e';
+
+/**
+ * Defers a body, as `deferFailed` does with a delivery. A redelivered body gets the same row.
+ * @param event the event that the body claims to be, shown to operators
+ */
+export async function deferBody(
+  orm: MikroORM,
+  { appId, topic, raw, row }: Body,
+  failure: Failure,
+  event?: ReceivedEvent,
+): Promise<DeferredState> {
+  // Bodies that could not be received at all are empty, and cannot be recognised as the same.
+  const id = row ?? (raw === '' ? randomId() : derivedId(JSON.stringify([appId, topic, raw]), BODY_NAMESPACE));
+  const claimed = [event?.aggregateId ?? null, event?.sequence ?? null, event?.type ?? null];
+  // Without a stream, so that a forged sequence cannot move a cursor.
+  const state = await defer(orm, [bodiesOf(appId), id, null, ...claimed, null, storable(raw)], failure);
+  const em = orm.em.fork();
+  if (await hasConflicts(em)) await execute(em, SET_TOPIC, [topic, bodiesOf(appId), id]);
+  return state;
+}
+
+const SET_TOPIC = 'update eventing.kept_delivery set topic = ? where consumer = ? and event_id = ?';
+
+async function defer(
+  orm: MikroORM,
+  columns: readonly unknown[],
+  { error, maxAttempts, backoffMs }: Failure,
+): Promise<DeferredState> {
+  const spent = isOutage(error) ? 0 : 1;
+  const wait = jitter(spent ? backoffMs : OUTAGE_RETRY_MS);
+  const [row] = await execute<{ state: DeferredState }>(orm.em.fork(), DEFER, [
+    ...[...columns, spent, describeError(error), maxAttempts, wait],
+    ...[maxAttempts, maxAttempts, wait, spent],
+  ]);
+  return row!.state;
+}
+
+const DEFER = `
+insert into eventing.kept_delivery as k
+  (consumer, event_id, stream, aggregate_id, sequence, event_type, envelope, raw, attempts, last_error, state, next_attempt_at)
+select c, e, s, a, n, t, v, r, spent, error, case when spent >= most then 'dead' else 'failing' end,
+    case when spent < most then clock_timestamp() + wait * interval '1 millisecond' end
+  from (select ?, ?::uuid, ?, ?, ?::bigint, ?, ?::json, ?, ?::int, ?, ?::int, ?::float)
+    as i(c, e, s, a, n, t, v, r, spent, error, most, wait)
+on conflict (consumer, event_id) do update set
+  attempts = k.attempts + excluded.attempts,
+  last_error = excluded.last_error,
+  state = case when k.state = 'discarded' then k.state when k.attempts + excluded.attempts >= ? then 'dead' else 'failing' end,
+  next_attempt_at = case when k.state <> 'discarded' and k.attempts + excluded.attempts < ?
+    then clock_timestamp() + least(? * power(2, least(k.attempts, 20) * ?), ${LONGEST_BACKOFF_MS}) * interval '1 millisecond' end
+returning state`;
+
+/**
+ * A due delivery. `envelope` is null for a body. `topic` is set for bodies only. Both `topic` and `raw` may be null in
+ * rows of the previous release.
+ */
+export interface Due {
+  readonly row: string;
+  readonly topic: string | null;
+  readonly raw: string | null;
+  readonly envelope: ReceivedEvent | null;
+}
+
+/**
+ * Claims up to 20 due deliveries, the longest due first.
+ * @param name a consumer, or `bodiesOf` an app
+ * @returns the claimed deliveries, sorted by sequence
+ */
+export async function claimDue(orm: MikroORM, name: string): Promise<Due[]> {
+  const em = orm.em.fork();
+  const topic = (await hasConflicts(em)) ? 'k.topic' : 'null as topic';
+  const rows = await execute<Due & { sequence: string | null }>(
+    em,
+    `update eventing.kept_delivery k set next_attempt_at = clock_timestamp() + ${CLAIM}
+      from (select consumer, event_id from eventing.kept_delivery
+             where consumer = ? and next_attempt_at <= clock_timestamp()
+             order by next_attempt_at limit 20 for update skip locked) due
+     where (k.consumer, k.event_id) = (due.consumer, due.event_id) returning k.event_id as row, k.sequence, ${topic}, k.raw, k.envelope`,
+    [name],
+  );
+  return rows.sort((a, b) => Number(a.sequence) - Number(b.sequence));
+}
+
+/** Parses a deferred delivery again, since an earlier release may have misread it. @throws Error when it is unreadable */
+export function readDeferred({ raw, envelope }: Pick<Due, 'raw' | 'envelope'>): ReceivedEvent {
+  if (raw !== null) return parseEnvelope(raw);
+  if (envelope !== null) return envelope;
+  throw new Error('the delivery was stored without its body');
+}
+
+/** Deletes the row of a body that was handled. */
+export async function deleteBody(orm: MikroORM, appId: string, row: string): Promise<void> {
+  const condition = "consumer = ? and event_id = ? and state = 'failing'";
+  await execute(orm.em.fork(), `delete from eventing.kept_delivery where ${condition}`, [bodiesOf(appId), row]);
+}
+
+/**
+ * Returns whether a dependency or the database was unreachable or too busy. Also for collisions (deadlock, lock
+ * timeout, optimistic lock) and systemic faults: the event is not at fault and must outlast the repair.
+ */
+function isOutage(error: unknown): boolean {
+  if (!Error.isError(error)) return false;
+  const { outage } = error as { outage?: boolean };
+  const fault = databaseFault(error);
+  if (outage === true || error.name === 'OptimisticLockError' || (fault && fault !== 'input')) return true;
+  return isOutage(error.cause);
+}
+
+const jitter = (ms: number): number => ms * (0.75 + Math.random() / 2);
+
+/**
+ * Describes an error for operators, without personal data: messages of drivers quote the values of failed statements, those
+ * of parsers the text that could not be parsed.
+ */
+export function describeError(error: unknown): string {
+  if (!Error.isError(error)) return 'a value that is not an Error was thrown';
+  const { code, slug, issues } = error as {
+    code?: string;
+    slug?: string;
+    issues?: { path: PropertyKey[]; code: string }[];
+  };
+  const what = slug ?? code ?? issues?.map((issue) => `${issue.path.join('.')} ${issue.code}`).join(', ');
+  const quotes = error.name === 'SyntaxError' || issues || error.name.endsWith('Exception');
+  const message = quotes ? '' : `: ${error.message.split('\n')[0]}`;
+  return `${error.name}${what ? ` (${what})` : ''}${message}`.replaceAll('\0', '').slice(0, 500);
+}

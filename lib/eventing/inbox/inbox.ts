@@ -1,0 +1,138 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { MikroORM } from '@mikro-orm/postgresql';
+import type { ReceivedEvent } from '../cloud-event.ts';
+import type { Consumer } from '../consumer.ts';
+import { databaseFault } from '../database-faults.ts';
+import { ConflictError } from '../store/genuine.ts';
+import { withProvenance } from '../store/provenance.ts';
+import { applyOnce } from './apply-once.ts';
+import { bodiesOf, claimDue, type Delivery, type Due, deferFailed, readDeferred } from './deferred-deliveries.ts';
+
+export interface InboxOptions {
+  /** Failed attempts after which a delivery is dead until an operator redrives or discards it (default 8). */
+  readonly maxAttempts?: number;
+  /** Milliseconds before the second attempt (default 500); doubled for each further one, up to five minutes. */
+  readonly backoffMs?: number;
+  /** CloudEvents source of the system that owns this database: its events are checked against its event store. */
+  readonly ownSource: string;
+  readonly log: { warn(fields: object, message: string): void; error(fields: object, message: string): void };
+}
+
+/** Polling interval for due deliveries when the loop is not woken; milliseconds. */
+const POLL_MS = 1_000;
+
+/**
+ * Applies deliveries exactly once and retries failed ones. Broker redelivery is used only while the database is unreachable:
+ * every other failure becomes a row in `eventing.kept_delivery`.
+ */
+export class Inbox implements AsyncDisposable {
+  readonly #orm: MikroORM;
+  readonly #options: Required<InboxOptions>;
+  readonly #stop = new AbortController();
+  readonly #wakes = new Set<AbortController>();
+  readonly #loops: Promise<void>[] = [];
+
+  constructor(orm: MikroORM, options: InboxOptions) {
+    this.#orm = orm;
+    this.#options = { maxAttempts: 8, backoffMs: 500, ...options };
+  }
+
+  /**
+   * Applies one event to one consumer. Resolves when the delivery may be acknowledged: applied now or earlier, or deferred.
+   * @param received the body that the event was parsed from
+   * @throws ConflictError when the event is not genuine; an error of the database when it cannot be reached
+   */
+  deliver(consumer: Consumer, event: ReceivedEvent, received: Pick<Delivery, 'raw'> = {}): Promise<void> {
+    return this.#try(consumer, { event, ...received });
+  }
+
+  /** Starts one retry loop per consumer for its deferred deliveries, so that a slow dependency delays one consumer only. */
+  start(consumers: readonly Consumer[]): void {
+    for (const consumer of consumers) this.#loops.push(this.#run(consumer.name, (due) => this.#retry(consumer, due)));
+  }
+
+  /** Starts the retry loop for an app's deferred bodies, which belong to no consumer. */
+  startBodies(appId: string, redeliver: (due: Due) => Promise<void>): void {
+    this.#loops.push(this.#run(bodiesOf(appId), redeliver));
+  }
+
+  /** Makes the retry loops query for due deliveries now, not at the next poll. */
+  wake(): void {
+    for (const wake of this.#wakes) wake.abort();
+  }
+
+  /** Stops the retry loops once running attempts have ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    this.wake();
+    await Promise.all(this.#loops);
+  }
+
+  async #retry(consumer: Consumer, due: Due): Promise<void> {
+    const { raw, row } = due;
+    let event = due.envelope!;
+    try {
+      event = readDeferred(due);
+    } catch (error) {
+      return this.#defer(consumer, { event, row }, error, { isFinal: true });
+    }
+    await this.#try(consumer, { event, raw: raw ?? undefined, row });
+  }
+
+  async #try(consumer: Consumer, delivery: Delivery): Promise<void> {
+    const { event, row } = delivery;
+    try {
+      const outcome = await withProvenance(
+        { requestedBy: consumer.name, traceparent: event.traceparent || undefined },
+        () => applyOnce(this.#orm, consumer, delivery, this.#options),
+      );
+      if (outcome.due) this.wake();
+    } catch (error) {
+      const isFinal = error instanceof ConflictError;
+      // Not deferred under its event id, which may be another event's: the receiver defers the body instead.
+      if (isFinal && row === undefined) throw error;
+      await this.#defer(consumer, delivery, error, { isFinal });
+    }
+  }
+
+  async #defer(
+    consumer: Consumer,
+    delivery: Delivery,
+    error: unknown,
+    { isFinal }: { isFinal: boolean },
+  ): Promise<void> {
+    const { log, maxAttempts, backoffMs } = this.#options;
+    const { eventId, type, aggregateId } = delivery.event;
+    const fields = { consumer: consumer.name, eventId, type, aggregateId, err: error };
+    const failure = { error, maxAttempts: isFinal ? 0 : maxAttempts, backoffMs };
+    const state = await deferFailed(this.#orm, consumer, delivery, failure);
+    if (state === 'discarded') log.warn(fields, 'delivery failed; it was discarded earlier and stays discarded');
+    else if (state === 'dead') log.error(fields, 'dead letter: redrive or discard it');
+    else if (databaseFault(error) === 'systemic')
+      log.error(fields, 'database schema, grants or settings do not match this program: deferred, retrying');
+    else log.warn(fields, 'delivery failed, retrying');
+  }
+
+  async #run(name: string, retry: (due: Due) => Promise<void>): Promise<void> {
+    const { log } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      const wake = new AbortController();
+      this.#wakes.add(wake);
+      const due = await claimDue(this.#orm, name).catch((error: unknown) => {
+        log.warn({ consumer: name, err: error }, 'cannot query deferred deliveries, retrying');
+        return [];
+      });
+      for (const it of due) {
+        if (this.#stop.signal.aborted) return;
+        await retry(it).catch((error: unknown) => {
+          log.warn(
+            { consumer: name, row: it.row, err: error },
+            'cannot process a deferred delivery, retrying within a minute',
+          );
+        });
+      }
+      if (due.length === 0) await delay(POLL_MS, undefined, { signal: wake.signal }).catch(() => undefined);
+      this.#wakes.delete(wake);
+    }
+  }
+}

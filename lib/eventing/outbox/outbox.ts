@@ -1,0 +1,74 @@
+import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
+import type { Channel, Envelope } from '../cloud-event.ts';
+import { execute } from '../sql.ts';
+
+/** PostgreSQL notification channel that wakes the relay. */
+export const WAKE_UP = 'eventing_outbox';
+
+const writers = new WeakSet<object>();
+
+/** Marks that a transaction wrote outbox rows, so that the relay is woken after the commit. */
+export const wroteOutbox = (transaction: object | undefined): void => void (transaction && writers.add(transaction));
+/** Returns whether the transaction wrote outbox rows, and clears the mark. */
+export const takeWroteOutbox = (transaction: object | undefined): boolean =>
+  transaction !== undefined && writers.delete(transaction);
+
+/**
+ * Wakes the relay, at most once every 10 ms. Uses a separate statement after the commit, because a NOTIFY inside the
+ * business transaction takes a server-wide lock at commit. A lost wake-up costs one polling interval.
+ */
+export class RelayWakeUp {
+  readonly #orm: () => MikroORM;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(orm: () => MikroORM) {
+    this.#orm = orm;
+  }
+
+  /** Returns immediately; never throws. */
+  poke(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      // Neither awaited nor logged when it fails, because the relay polls as well.
+      void this.#orm()
+        .em.getConnection()
+        .execute(`select pg_notify('${WAKE_UP}', '')`)
+        .catch(() => undefined);
+    }, 10).unref();
+  }
+}
+
+/** Adds one message to the outbox, in `em`'s transaction. Positions follow the order of the calls. */
+export const enqueue = (em: EntityManager, channel: Channel, topic: string, message: Envelope): Promise<void> =>
+  enqueueAll(em, channel, topic, [message]);
+
+/** Adds several messages to the outbox, in their order. See `enqueue`. */
+export async function enqueueAll(
+  em: EntityManager,
+  channel: Channel,
+  topic: string,
+  messages: readonly Envelope[],
+): Promise<void> {
+  if (messages.length === 0) return;
+  await execute(em, ENQUEUE, [channel, topic, JSON.stringify(messages)]);
+  wroteOutbox(em.getTransactionContext());
+}
+
+const ENQUEUE = `
+insert into eventing.outbox (id, event_id, channel, topic, ordering_key, target, envelope)
+select (m ->> 'id')::uuid, (m ->> 'eventid')::uuid, ?, ?, m ->> 'partitionkey', m ->> 'target', m
+  from jsonb_array_elements(?::jsonb) with ordinality as message(m, ord) order by ord`;
+
+/**
+ * Releases a parked message and its ordering key for immediate publishing, with all attempts restored.
+ * @returns false when there is no parked message with this id
+ */
+export async function releaseParked(em: EntityManager, id: string): Promise<boolean> {
+  const rows = await execute(
+    em,
+    `update eventing.outbox set parked_at = null, next_attempt_at = null, attempts = 0
+      where id = ? and parked_at is not null returning id`,
+    [id],
+  );
+  return rows.length > 0;
+}

@@ -1,0 +1,223 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import type { ReceivedEvent } from '../cloud-event.ts';
+import { array, execute } from '../sql.ts';
+
+/** Shown in place of each value once its aggregate's key is destroyed. */
+export const ERASED = 'erased';
+
+const ALGORITHM = 'aes-256-gcm';
+const IV_BYTES = 12;
+const TAG_BYTES = 16;
+
+/**
+ * Crypto-shredding: attribute values are stored and sent encrypted with a key per aggregate, which is stored wrapped by the
+ * master key. Destroying that one row makes every copy unreadable: tables, topics, dead letters and backups of them.
+ * Keys are never cached, because a cached key would outlive its destruction.
+ */
+export class Keyring {
+  readonly #masters: readonly Buffer[];
+
+  /**
+   * @param masters master keys of 32 bytes. The first one wraps and any of them unwraps, so that they can be rotated.
+   *   Together with the database they reveal every value that is not erased.
+   * @throws Error when there is none, or one has another length
+   */
+  constructor(masters: readonly Buffer[]) {
+    if (masters.length === 0) throw new Error('No master key is given: at least one is required');
+    for (const { length } of masters)
+      if (length !== 32) throw new Error(`The master key has ${length} bytes instead of 32`);
+    this.#masters = masters;
+  }
+
+  /**
+   * Returns the system's root secret, 32 bytes. Secrets that must survive a rotation of the master key are derived from it.
+   * The first call creates it at random. If keys exist already, earlier releases derived those secrets from the master key
+   * that unwraps them, so that master key becomes the root secret.
+   */
+  async root(em: EntityManager): Promise<Buffer> {
+    const load = async () => (await this.#load(em, [ROOT_ID])).get(ROOT_ID);
+    const known = await load();
+    if (known) return known;
+    const [oldest] = await execute<KeyRow>(em, OLDEST);
+    const previous = oldest && this.#masters.find((it) => isOpenedBy(it, oldest.wrapped_key!, oldest.aggregate_id));
+    await execute(em, MAKE_ROOT, [ROOT_ID, this.#wrap(previous ?? randomBytes(32), ROOT_ID)]);
+    return (await load())!;
+  }
+
+  /**
+   * Rewraps with the first master key those keys of one page that another one wraps, in the order of their ids.
+   * @param after id of the aggregate to continue after
+   * @returns how many were rewrapped, and `next`, the id to continue after; undefined after the last page
+   */
+  rewrap(em: EntityManager, after = FIRST_ID): Promise<{ rewrapped: number; next: string | undefined }> {
+    return em.transactional(async (tx) => {
+      const rows = await execute<KeyRow>(tx, REWRAP_PAGE, [after, REWRAP_PAGE_SIZE]);
+      const old = rows.filter(
+        ({ wrapped_key: key, aggregate_id: id }) => key && !isOpenedBy(this.#masters[0]!, key, id),
+      );
+      const rewrapped = old.map(({ aggregate_id: id, wrapped_key: key }) => ({
+        id,
+        key: this.#wrap(this.#unwrap(key!, id), id).toString('hex'),
+      }));
+      await execute(tx, REWRAP, [JSON.stringify(rewrapped)]);
+      return {
+        rewrapped: rewrapped.length,
+        next: rows.length === REWRAP_PAGE_SIZE ? rows.at(-1)!.aggregate_id : undefined,
+      };
+    });
+  }
+
+  /**
+   * Returns the keys of aggregates that are about to record events, and creates missing ones. The keys cannot change until
+   * `em`'s transaction ends.
+   * @param erased ids of the aggregates whose keys the transaction is going to destroy
+   * @throws Error when an aggregate's key is destroyed: its last event is recorded
+   */
+  async keysFor(
+    em: EntityManager,
+    aggregateIds: readonly string[],
+    { erased = [] }: { erased?: readonly string[] } = {},
+  ): Promise<Map<string, Buffer>> {
+    // Lock keys to be destroyed first, and exclusively. Upgrading a shared lock later could deadlock with a concurrent
+    // transaction that records another event of the same aggregate.
+    if (erased.length > 0) await this.#load(em, erased, 'for no key update');
+    const keys = await this.#load(em, aggregateIds, 'for share');
+    const missing = aggregateIds.filter((id) => !keys.has(id));
+    if (missing.length > 0) {
+      const rows = missing.map((id) => ({ id, key: this.#wrap(randomBytes(32), id).toString('hex') }));
+      await execute(
+        em,
+        `insert into eventing.encryption_key (aggregate_id, wrapped_key)
+         select id, decode(key, 'hex') from jsonb_to_recordset(?::jsonb) as r(id uuid, key text) on conflict do nothing`,
+        [JSON.stringify(rows)],
+      );
+      for (const [id, key] of await this.#load(em, missing, 'for share')) keys.set(id, key);
+    }
+    const live = new Map<string, Buffer>();
+    for (const [id, key] of keys) {
+      if (!key) throw new Error(`${id} has recorded its last event: its key is destroyed`);
+      live.set(id, key);
+    }
+    return live;
+  }
+
+  /** Marks keys that were lost as destroyed, in the caller's transaction, so that their aggregates never get new ones. */
+  async keepDestroyed(em: EntityManager, aggregateIds: readonly string[]): Promise<void> {
+    await execute(
+      em,
+      `insert into eventing.encryption_key (aggregate_id, destroyed_at) select id, clock_timestamp() from unnest(?::uuid[]) as id
+       on conflict do nothing`,
+      [array(aggregateIds)],
+    );
+  }
+
+  /** Destroys the keys, in the caller's transaction. */
+  async destroy(em: EntityManager, aggregateIds: readonly string[]): Promise<void> {
+    await execute(
+      em,
+      `update eventing.encryption_key set wrapped_key = null, destroyed_at = clock_timestamp()
+        where aggregate_id = any(?::uuid[]) and wrapped_key is not null`,
+      [array(aggregateIds)],
+    );
+  }
+
+  /**
+   * Decrypts the attribute values of an internal event; each reads `erased` when the key is destroyed.
+   * @throws Error when a value was tampered with or belongs to another event
+   */
+  async reveal(
+    em: EntityManager,
+    event: Pick<ReceivedEvent, 'aggregateId' | 'eventId'>,
+    encrypted: Record<string, string>,
+  ) {
+    const key = (await this.#load(em, [event.aggregateId])).get(event.aggregateId);
+    const values = Object.entries(encrypted).map(([name, value]) => [
+      name,
+      key ? decryptValue(key, value, `${event.eventId}/${name}`) : ERASED,
+    ]);
+    return Object.fromEntries(values) as Record<string, unknown>;
+  }
+
+  /** Reads and unwraps keys, by aggregate id; null for a destroyed one. */
+  async #load(
+    em: EntityManager,
+    aggregateIds: readonly string[],
+    lock: '' | 'for share' | 'for no key update' = '',
+  ): Promise<Map<string, Buffer | null>> {
+    const rows = await execute<KeyRow>(
+      em,
+      `select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id = any(?::uuid[]) order by aggregate_id ${lock}`,
+      [array(aggregateIds)],
+    );
+    return new Map(
+      rows.map((row) => [row.aggregate_id, row.wrapped_key && this.#unwrap(row.wrapped_key, row.aggregate_id)]),
+    );
+  }
+
+  #wrap(key: Buffer, id: string): Buffer {
+    return seal(this.#masters[0]!, key, id);
+  }
+
+  #unwrap(wrapped: Buffer, id: string): Buffer {
+    const master = this.#masters.find((it) => isOpenedBy(it, wrapped, id));
+    if (!master) throw new Error(`None of the given master keys unwraps the key of ${id}: add the one that wrapped it`);
+    return open(master, wrapped, id);
+  }
+}
+
+interface KeyRow {
+  readonly aggregate_id: string;
+  /** Null for a destroyed one. */
+  readonly wrapped_key: Buffer | null;
+}
+
+/** Row of the root secret: no aggregate has this id. */
+const ROOT_ID = '00000000-0000-4000-8000-00000000100f';
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+const REWRAP_PAGE_SIZE = 500;
+
+const OLDEST = `
+select aggregate_id, wrapped_key from eventing.encryption_key where wrapped_key is not null order by aggregate_id limit 1`;
+const MAKE_ROOT = `
+insert into eventing.encryption_key (aggregate_id, wrapped_key) values (?, ?) on conflict do nothing`;
+const REWRAP_PAGE = `
+select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id > ?::uuid order by aggregate_id limit ? for no key update`;
+const REWRAP = `
+update eventing.encryption_key k set wrapped_key = decode(r.key, 'hex') from jsonb_to_recordset(?::jsonb) as r(id uuid, key text)
+ where k.aggregate_id = r.id`;
+
+/**
+ * Encrypts one value.
+ * @param place `<event id>/<name>`; the value decrypts only with the same place, so it cannot be moved to another event
+ */
+export function encryptValue(key: Buffer, value: unknown, place: string): string {
+  return seal(key, Buffer.from(JSON.stringify(value ?? null)), place).toString('base64url');
+}
+
+function decryptValue(key: Buffer, value: string, place: string): unknown {
+  return JSON.parse(open(key, Buffer.from(value, 'base64url'), place).toString());
+}
+
+/** Returns IV, tag and ciphertext in one buffer; `context` is authenticated with them. */
+function seal(key: Buffer, plain: Buffer, context: string): Buffer {
+  const iv = randomBytes(IV_BYTES);
+  const cipher = createCipheriv(ALGORITHM, key, iv).setAAD(Buffer.from(context));
+  const body = Buffer.concat([cipher.update(plain), cipher.final()]);
+  return Buffer.concat([iv, cipher.getAuthTag(), body]);
+}
+
+function open(key: Buffer, sealed: Buffer, context: string): Buffer {
+  const decipher = createDecipheriv(ALGORITHM, key, sealed.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
+  decipher.setAAD(Buffer.from(context)).setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
+  return Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
+}
+
+function isOpenedBy(key: Buffer, sealed: Buffer, context: string): boolean {
+  try {
+    open(key, sealed, context);
+    return true;
+  } catch {
+    return false;
+  }
+}

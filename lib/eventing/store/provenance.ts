@@ -1,0 +1,33 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomBytes } from 'node:crypto';
+
+/** Origin of a change: stored with each event; its trace is sent with each message. */
+export interface Provenance {
+  /** The requester: `member:<id>`, `operator` or the name of a worker. Never a person's name or address. */
+  readonly requestedBy: string;
+  /** W3C trace context. */
+  readonly traceparent: string;
+}
+
+const current = new AsyncLocalStorage<Provenance>();
+
+/** Runs `work`; events stored by it get this requester (default `system`) and trace (default a new one). */
+export function withProvenance<T>(
+  {
+    requestedBy = 'system',
+    traceparent = newTrace(),
+  }: { requestedBy?: string | undefined; traceparent?: string | undefined },
+  work: () => Promise<T>,
+): Promise<T> {
+  return current.run({ requestedBy, traceparent }, work);
+}
+
+/** Returns the provenance of the running work (default `system` in a new trace). */
+export function provenance(): Provenance {
+  return current.getStore() ?? { requestedBy: 'system', traceparent: newTrace() };
+}
+
+/** Returns a new, sampled trace context. https://www.w3.org/TR/trace-context/ */
+export function newTrace(): string {
+  return `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-01`;
+}

@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import type { NotStored, Unpublished } from '#eventing/discrepancies';
+import { type Finding, finding } from './finding.ts';
+
+const page = z.object({
+  unpublished: z.custom<Unpublished[]>(Array.isArray),
+  notStored: z.custom<NotStored[]>(Array.isArray),
+  next: z.string().nullable(),
+});
+
+export interface Compared extends Omit<z.output<typeof page>, 'next'> {
+  /** Why the comparison is incomplete. */
+  readonly unseen?: string;
+}
+
+/** Maximum number of unpublished events per page. */
+const SHOWN = 100;
+/** Page limit, at 20,000 events each: the doctor does not scan the whole store. */
+const MOST_PAGES = 50;
+
+/**
+ * Reads the system's comparison of its event store with its external topic, for the last hours.
+ * @param get returns the response body of a path
+ * @returns the discrepancies, and why the comparison is incomplete if it is; undefined for an API of the previous
+ * release, which has no comparison
+ */
+export async function readDiscrepancies(get: (path: string) => Promise<string>): Promise<Compared | undefined> {
+  const unpublished: Unpublished[] = [];
+  let notStored: NotStored[] = [];
+  let after = '';
+  for (let pages = 0; pages < MOST_PAGES; pages++) {
+    const path = `/v1/discrepancies${after && `?after=${after}`}`;
+    const answer = await get(path)
+      .then((text) => page.safeParse(JSON.parse(text)).data ?? new Error(`GET ${path} returned an unexpected body`))
+      .catch((error: Error) => error);
+    if (answer instanceof Error) {
+      if (/ answered 404: .*no-such-route/.test(answer.message)) return undefined;
+      const unseen = `Some events were not compared with the external topic: ${answer.message}`;
+      return { unpublished, notStored, unseen };
+    }
+    unpublished.push(...answer.unpublished);
+    notStored = answer.notStored;
+    if (answer.next === null) break;
+    after = answer.next;
+  }
+  return { unpublished, notStored };
+}
+
+/**
+ * Finds stored events that were never published externally (a stalled broadcaster) and received events that were never
+ * stored (forged ones).
+ */
+export function examineDiscrepancies(compared: Compared | undefined): Finding[] {
+  if (!compared) return [];
+  const { unpublished, notStored } = compared;
+  const [oldest, latest] = [unpublished[0], notStored[0]];
+  return [
+    ...(oldest
+      ? [
+          finding(
+            'External topic',
+            `is missing ${unpublished.length >= SHOWN ? 'at least ' : ''}${count(unpublished, 'stored event')}, the oldest from ${oldest.committedAt}: ${oldest.type} ${oldest.eventId}`,
+            `# trace the oldest one: GET /v1/events/${oldest.eventId}`,
+          ),
+        ]
+      : []),
+    ...(latest
+      ? [
+          finding(
+            `Topic ${latest.topic ?? 'unknown'}`,
+            `has ${count(notStored, 'message')} of events that were never stored, the latest received at ${latest.receivedAt}: another program publishes to this topic`,
+            `# find the broker credential that was used, then discard the message: POST /v1/dead-letters/${latest.consumer}/${latest.eventId}/discard`,
+          ),
+        ]
+      : []),
+  ];
+}
+
+const count = (items: readonly unknown[], noun: string): string =>
+  `${items.length} ${noun}${items.length === 1 ? '' : 's'}`;

@@ -1,0 +1,14 @@
+import { common, integer, type Settings } from '#process/config';
+
+const { DATABASE_URL, LOG_LEVEL } = common;
+
+/** Environment of the housekeeping command. */
+export const settings = {
+  DATABASE_URL,
+  LOG_LEVEL,
+  KEEP_PUBLISHED_DAYS: {
+    schema: integer({ min: 1, max: 36_500 }),
+    doc: 'days that confirmed messages and the ids of other systems’ applied events are kept; events are never deleted',
+    default: '90',
+  },
+} as const satisfies Settings;

@@ -1,9 +1,0 @@
-// What member's own workers may use, and all they may: they have no domain of their own.
-export { externalBroadcaster } from './consumers.ts';
-export { connect } from './database.ts';
-export { events } from './events.ts';
-export { workerSettings } from './settings.ts';
-export { system } from './system.ts';
-export { endOtherSessionsOfMember } from './use-cases/end-other-sessions-of-member.ts';
-export { endOtherSessionsOnDevice } from './use-cases/end-other-sessions-on-device.ts';
-export { recordDeviceLogin } from './use-cases/record-device-login.ts';

@@ -1,0 +1,37 @@
+/** Limit of remembered failures. Beyond it the oldest is dropped, which costs that message one more attempt. */
+const MAX_REMEMBERED = 1_000;
+
+/**
+ * Separates poison messages from broker outages, for one topic, because both fail in the same way. A failure is poison only if (a) the
+ * message failed before, (b) others were accepted since, and (c) the failures in this wave are a single one or fewer than the accepted
+ * messages. During an outage, also one that begins within a wave, these never hold together, so no attempts are spent.
+ */
+export class PoisonDetector {
+  #accepted = 0;
+  readonly #acceptedWhenFailed = new Map<string, number>();
+
+  /**
+   * Records the result of one wave.
+   * @returns those of `failed` that are poison
+   */
+  judge(accepted: Iterable<string>, failed: Iterable<string>): Set<string> {
+    const failures = [...failed];
+    const before = this.#accepted;
+    for (const id of accepted) {
+      this.#accepted++;
+      this.#acceptedWhenFailed.delete(id);
+    }
+    const isOutage = failures.length > 1 && failures.length >= this.#accepted - before;
+    const poisonIds = failures.filter((id) => !isOutage && before > (this.#acceptedWhenFailed.get(id) ?? before));
+    for (const id of failures) this.#remember(id);
+    return new Set(poisonIds);
+  }
+
+  #remember(id: string): void {
+    this.#acceptedWhenFailed.delete(id);
+    this.#acceptedWhenFailed.set(id, this.#accepted);
+    if (this.#acceptedWhenFailed.size > MAX_REMEMBERED) {
+      this.#acceptedWhenFailed.delete(this.#acceptedWhenFailed.keys().next().value!);
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import type { BulkResult } from '#eventing/dapr-publisher';
+import type { Log } from '#process/log';
+import { Circuit } from './circuit.ts';
+import type { Lease } from './lease.ts';
+import type { RelayOptions } from './options.ts';
+import { backOff, claimBatch, markRelayed } from './outbox-queries.ts';
+import { PoisonDetector } from './poison-detector.ts';
+import { entry, fullWaves, type Message } from './waves.ts';
+
+/** Time that daprd may be unreachable before the relay releases its partitions to other relays. */
+const UNREACHABLE_MS = 5_000;
+const NONE: ReadonlyMap<string, string> = new Map();
+
+/** Publishes the messages of one topic, wave by wave. Topics do not wait for each other: order is kept per topic and key. */
+export class TopicRelay {
+  readonly circuit: Circuit;
+  readonly #topic: string;
+  readonly #lease: Lease;
+  readonly #options: RelayOptions;
+  readonly #onDue: () => void;
+  readonly #log: Log;
+  readonly #poison = new PoisonDetector();
+  readonly #unmarked: Set<string>;
+  #unreachableSince: number | undefined;
+
+  /**
+   * @param unmarked ids of messages that are sent but not marked yet, also under earlier leases: they are marked before anything else
+   * @param onDue called when a probe of the open circuit is due
+   */
+  constructor(topic: string, lease: Lease, options: RelayOptions, unmarked: Set<string>, onDue: () => void) {
+    this.#topic = topic;
+    this.#unmarked = unmarked;
+    this.#lease = lease;
+    this.circuit = new Circuit(options.backoff);
+    this.#options = options;
+    this.#onDue = onDue;
+    this.#log = options.log.child({ topic });
+  }
+
+  /**
+   * Publishes until no message is due, the circuit admits none, or `stopping` is aborted; a wave in flight is finished.
+   * @returns whether any batch was processed
+   * @throws when the lease is lost
+   */
+  async drain(stopping: AbortSignal): Promise<boolean> {
+    if (this.#unmarked.size > 0) await this.#mark([]);
+    let hadWork = false;
+    while (!stopping.aborted && !this.circuit.isShut && (await this.#relayBatch(stopping))) hadWork = true;
+    return hadWork;
+  }
+
+  /** @returns whether the next batch may be claimed immediately */
+  async #relayBatch(stopping: AbortSignal): Promise<boolean> {
+    using hold = this.#lease.hold();
+    const { batch, hasMore } = await claimBatch(this.#lease, {
+      topic: this.#topic,
+      partitions: hold.partitions,
+      except: this.#unmarked,
+    });
+    hold.narrow(batch.map(({ partition }) => partition));
+    let leased: readonly number[] = hold.partitions;
+    for (const wave of fullWaves(batch, hasMore)) {
+      const admitted = this.circuit.admit(wave);
+      if (stopping.aborted || admitted.some(({ partition }) => !leased.includes(partition))) return true;
+      if (admitted.length === 0) return false;
+      const { accepted, heldBack } = await this.#publish(admitted);
+      leased = await this.#mark(accepted);
+      // The rest of the batch may hold later messages of the keys that were not accepted.
+      if (accepted.size < wave.length) return accepted.size + heldBack > 0;
+    }
+    return batch.length > 0;
+  }
+
+  /** Publishes one wave, updates the circuit and the poison detector, and backs off failed messages. */
+  async #publish(wave: readonly Message[]): Promise<{ accepted: ReadonlySet<string>; heldBack: number }> {
+    const result = await this.#options.publisher.publishBulk(this.#topic, wave.map(entry), this.#lease.lost);
+    const { accepted, failed, malformed } = result;
+    const poisonIds = this.#poison.judge(accepted, failed.keys());
+    if (result.outage) {
+      this.learn(wave, result);
+      return { accepted, heldBack: 0 };
+    }
+    for (const id of malformed) poisonIds.add(id);
+    // Refused while others were accepted, or poison: hold back this message. Otherwise it is an outage, and no message is touched.
+    const failures = [...failed].filter(([id]) => accepted.size > 0 || poisonIds.has(id));
+    this.learn(wave, failures.length > 0 ? { accepted, failed: NONE } : result);
+    if (failures.length > 0) await this.#backOff(failures, poisonIds);
+    return { accepted, heldBack: failures.length };
+  }
+
+  /** Opens or closes the circuit according to the result of a wave. */
+  learn(
+    wave: readonly Message[],
+    { accepted, failed, outage }: Pick<BulkResult, 'accepted' | 'failed' | 'outage'>,
+  ): void {
+    if (outage) this.#open(outage.kind, outage.message, wave.length === 1 ? keysOf(wave) : []);
+    else if (accepted.size > 0) this.#close();
+    else if (failed.size > 0) this.#open('refused', [...failed.values()][0]!, keysOf(wave));
+  }
+
+  #close(): void {
+    this.#unreachableSince = undefined;
+    this.#options.sidecar?.reportSuccess(this.#topic);
+    if (this.circuit.close()) this.#log.info('publishing resumed');
+  }
+
+  #open(cause: string, message: string, keys: readonly string[]): void {
+    const hasChanged = this.circuit.open(cause, keys);
+    setTimeout(this.#onDue, this.circuit.waitMs).unref();
+    // A restart of daprd cannot fix a configuration, and an unreachable daprd cannot be restarted from here.
+    if (cause === 'refused' || cause === 'unexpected-answer')
+      void this.#options.sidecar?.reportFailure(this.#topic, message);
+    else this.#options.sidecar?.reportSuccess(this.#topic);
+    this.#releaseLeaseWithoutSidecar(cause);
+    if (!hasChanged) return;
+    const level = cause === 'configuration' ? 'error' : 'warn';
+    this.#log[level]({ cause, reason: message }, 'publishing failed, probing: messages wait, no attempts are spent');
+  }
+
+  /** Releases the lease once daprd is unreachable for too long: other relays have sidecars of their own. */
+  #releaseLeaseWithoutSidecar(cause: string): void {
+    const isUnreachable = cause === 'unreachable' || cause === 'time-out';
+    this.#unreachableSince = isUnreachable ? (this.#unreachableSince ?? performance.now()) : undefined;
+    if (this.#options.ready && isUnreachable && performance.now() - this.#unreachableSince! > UNREACHABLE_MS)
+      this.#lease.drop(new Error('The sidecar is unreachable: releasing the partitions to other relays'));
+  }
+
+  async #backOff(failures: [string, string][], poisonIds: ReadonlySet<string>): Promise<void> {
+    const rows = failures.map(([id, error]) => ({ id, error, counts: poisonIds.has(id) }));
+    for (const { parked, ...held } of await backOff(this.#lease, rows, this.#options.retryPolicy)) {
+      if (parked) this.#log.error(held, 'message parked: it and its key wait for an operator');
+      else this.#log.debug(held, 'message failed, retrying: its key waits');
+    }
+  }
+
+  /** Marks messages as sent. Accepted ids are remembered until they are marked, even across leases: otherwise they would be sent again. */
+  async #mark(accepted: Iterable<string>): Promise<readonly number[]> {
+    for (const id of accepted) this.#unmarked.add(id);
+    const ids = [...this.#unmarked];
+    const { locked, partitions } = await markRelayed(this.#lease, ids, this.#options.resendAfterSeconds);
+    const remaining = new Set(locked);
+    for (const id of ids) if (!remaining.has(id)) this.#unmarked.delete(id);
+    return partitions;
+  }
+}
+
+const keysOf = (wave: readonly Message[]): string[] => wave.map(({ orderingKey }) => orderingKey);

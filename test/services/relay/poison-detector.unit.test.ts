@@ -1,0 +1,54 @@
+import { PoisonDetector } from '../../../services/relay/poison-detector.ts';
+
+const poison = (detector: PoisonDetector, accepted: string[], failed: string[]) => [
+  ...detector.judge(accepted, failed),
+];
+
+test('a first failure is not poison, even when others are accepted', () => {
+  expect(poison(new PoisonDetector(), ['a', 'b'], ['c'])).toEqual([]);
+});
+
+test('a message that fails again after others were accepted is poison, each time', () => {
+  const detector = new PoisonDetector();
+  detector.judge(['a'], ['poison']);
+  detector.judge(['b'], []);
+  expect(poison(detector, ['c'], ['poison'])).toEqual(['poison']);
+  detector.judge(['d'], []);
+  expect(poison(detector, [], ['poison'])).toEqual(['poison']);
+});
+
+test('an outage makes no message poison at its beginning, during it or at its end', () => {
+  const detector = new PoisonDetector();
+  expect(poison(detector, ['a'], ['b', 'c'])).toEqual([]);
+  for (const probe of ['b', 'c', 'b', 'c']) expect(poison(detector, [], [probe])).toEqual([]);
+  expect(poison(detector, ['d'], [])).toEqual([]);
+  expect(poison(detector, ['b', 'c'], [])).toEqual([]);
+});
+
+test('messages that fail together are poison only when more others are accepted', () => {
+  const detector = new PoisonDetector();
+  detector.judge(['a'], ['b', 'c']);
+  detector.judge(['d'], []);
+  expect(poison(detector, [], ['b', 'c'])).toEqual([]);
+  detector.judge(['d'], []);
+  expect(poison(detector, ['e', 'f'], ['b', 'c'])).toEqual([]);
+  detector.judge(['d'], []);
+  expect(poison(detector, ['e', 'f', 'g'], ['b', 'c'])).toEqual(['b', 'c']);
+});
+
+test('an accepted message’s earlier failure is forgotten', () => {
+  const detector = new PoisonDetector();
+  detector.judge(['a'], ['b']);
+  detector.judge(['b', 'c'], []);
+  expect(poison(detector, ['d'], ['b'])).toEqual([]);
+});
+
+test('old failures are forgotten beyond the limit', () => {
+  const detector = new PoisonDetector();
+  detector.judge(['a'], ['old']);
+  detector.judge(
+    ['b'],
+    Array.from({ length: 1000 }, (_, i) => `new-${i}`),
+  );
+  expect(poison(detector, ['c'], ['old'])).toEqual([]);
+});
