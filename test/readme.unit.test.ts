@@ -1,10 +1,20 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { apiPage, configurationPage } from '../docs/reference.ts';
+import { SECTIONS } from '../ops/doctor/finding.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+
+/** Returns the anchor of a heading, as GitHub makes it. */
+const slug = (heading: string): string =>
+  heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-');
+const sections = (file: string): string[] =>
+  [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, heading]) => slug(heading!));
 
 /** Lists the Markdown pages of a folder. */
 function pages(folder: string): string[] {
@@ -19,12 +29,26 @@ describe.each(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'lib/eventing/READ
       expect(named.filter((name) => !['install', 'ci'].includes(name) && !scripts[name])).toEqual([]);
     });
 
+    test('links only to existing sections', () => {
+      const links = [...read(file).matchAll(/\]\((?!https?:)([^)#]*)#([^)]+)\)/g)];
+      const missing = links.filter(
+        ([, path, section]) => !sections(path ? join(file, '..', path) : file).includes(section!),
+      );
+      expect(missing.map(([link]) => link)).toEqual([]);
+    });
+
     test('links only to existing files', () => {
       const links = [...read(file).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path!);
       expect(links.filter((path) => !existsSync(join(root, file, '..', path)))).toEqual([]);
     });
   },
 );
+
+test('each remedy of the doctor has its section in the runbook, and the reverse', () => {
+  const remedies = read('docs/doctor.md').split('\n## Remedies\n')[1]!;
+  const headings = [...remedies.matchAll(/^### (.*)$/gm)].map(([, heading]) => slug(heading!));
+  expect(headings.toSorted()).toEqual(SECTIONS.toSorted());
+});
 
 test('each guarantee names existing tests', () => {
   const named = [

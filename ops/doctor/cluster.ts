@@ -101,7 +101,6 @@ export const isSubscribed = ({ subscriptions }: Pick<Cluster, 'subscriptions'>, 
 
 /** The resources of a namespace that concern the apps, and the cluster's definitions of Dapr's resources. */
 export interface Cluster {
-  readonly namespace: string;
   readonly pods: readonly Pod[];
   readonly deployments: readonly Deployment[];
   readonly components: readonly Component[];
@@ -160,7 +159,7 @@ async function read(api: KubernetesApi, namespace: string, dispatcher: Agent): P
       throw error;
     }),
   ]);
-  return { namespace, pods, deployments, components, subscriptions, resiliencies, definitions };
+  return { pods, deployments, components, subscriptions, resiliencies, definitions };
 }
 
 function parse<T>(schema: z.ZodType<T>, answer: unknown, what: string): T {

@@ -2,7 +2,7 @@ import type { SubscriberStatus } from '#eventing/subscriber-status';
 import { type Cluster, type Component, isFor, type Resiliency } from './cluster.ts';
 import { type Misdeclared, misdeclared } from './finding.ts';
 import { reportsOf } from './pods.ts';
-import { byReleaseOf, makerOf, releasesOf } from './releases.ts';
+import { byReleaseOf, definingRelease, releasesOf } from './releases.ts';
 import { badSettings, isKnownType, valueIn } from './rules.ts';
 
 /** Finds settings that lose or stop events, in each Component that these apps use. */
@@ -10,7 +10,7 @@ export function examineComponents(cluster: Cluster, apps: readonly string[]): Mi
   const releases = releasesOf(cluster, apps);
   return cluster.components.flatMap((component) => {
     const { metadata, scopes, spec } = component;
-    const release = makerOf(releases, 'Component', metadata.name);
+    const release = definingRelease(releases, 'Component', metadata.name);
     if (!release && !spec.type.startsWith('pubsub.')) return [];
     const subscribers = subscribersThrough(cluster, component, apps);
     const named = apps.filter((app) => scopes.includes(app));
@@ -23,7 +23,7 @@ export function examineComponents(cluster: Cluster, apps: readonly string[]): Mi
     wrong.push(...subscribers.flatMap(({ app, topics }) => badDurable(component, app, topics)));
     const by: Misdeclared['by'] = release
       ? { releases: [release.name] }
-      : { words: `correct ${where} as the charts define theirs: it belongs to no release of these charts` };
+      : { advice: `Correct ${where}, which no release of these charts defines`, section: 'foreign-resource' };
     return [
       ...wrong.map((what) => misdeclared(where, what, by, readers)),
       ...subscribers.flatMap(({ app }) => examineResiliency(cluster, where, metadata.name, app)),
@@ -32,7 +32,7 @@ export function examineComponents(cluster: Cluster, apps: readonly string[]): Mi
 }
 
 /** Finds missing Components of an app's chart. Running sidecars may still have them loaded. */
-export function examineGone(
+export function examineMissingComponents(
   cluster: Cluster,
   app: string,
   subscriber: SubscriberStatus | undefined,
@@ -40,16 +40,16 @@ export function examineGone(
 ): Misdeclared[] {
   const releases = releasesOf(cluster, [app]);
   const loaded = reportsOf(cluster, app, subscriber, now).map(({ report }) =>
-    (report?.components ?? []).map(({ name }) => name).filter((name) => makerOf(releases, 'Component', name)),
+    (report?.components ?? []).map(({ name }) => name).filter((name) => definingRelease(releases, 'Component', name)),
   );
   const isSubscribedThrough = (name: string) =>
     cluster.subscriptions.some((it) => isFor(it, app) && it.spec.pubsubname === name);
   const exists = (name: string) => cluster.components.some((it) => it.metadata.name === name && isFor(it, app));
   // The chart's Resiliency names all of its Components, some of which are for other apps.
   const expected = cluster.resiliencies
-    .filter(({ metadata }) => makerOf(releases, 'Resiliency', metadata.name))
+    .filter(({ metadata }) => definingRelease(releases, 'Resiliency', metadata.name))
     .flatMap(({ spec }) => Object.keys(spec.targets.components))
-    .filter((name) => makerOf(releases, 'Component', name))
+    .filter((name) => definingRelease(releases, 'Component', name))
     .filter((name) => !cluster.components.some(({ metadata }) => metadata.name === name))
     .filter((name) => !cluster.subscriptions.some(({ spec }) => spec.pubsubname === name));
   return [...new Set([...loaded.flat(), ...expected])]
@@ -67,15 +67,18 @@ function examineResiliency(cluster: Cluster, where: string, component: string, a
   const known = cluster.resiliencies.filter((it) => isFor(it, app));
   if (retriesIndefinitely(known, component)) return [];
   const releases = releasesOf(cluster, [app]);
-  const isOurs = ({ metadata }: Resiliency) => makerOf(releases, 'Resiliency', metadata.name) !== undefined;
+  const isOurs = ({ metadata }: Resiliency) => definingRelease(releases, 'Resiliency', metadata.name) !== undefined;
   const others = known.filter((it) => !isOurs(it)).map(({ metadata }) => metadata.name);
   const what = `has no Resiliency with unlimited retries for ${app}: some brokers drop an event when a delivery fails`;
   const found = (by: Misdeclared['by']) => [misdeclared(where, what, by, [app])];
-  if (!makerOf(releases, 'Component', component))
-    return found({ words: 'add a Resiliency with unlimited retries, as the charts do' });
+  if (!definingRelease(releases, 'Component', component))
+    return found({ advice: `Add a Resiliency with unlimited retries for ${component}`, section: 'foreign-resource' });
   // The chart's own Resiliency is right, but another one reuses its names.
   if (retriesIndefinitely(known.filter(isOurs), component))
-    return found({ words: `rename the targets and policies of ${others.join(', ')}, which override the chart's` });
+    return found({
+      advice: `Rename the targets and policies of ${others.join(', ')}, which override the chart's`,
+      section: 'foreign-resource',
+    });
   return found(byReleaseOf(cluster, app));
 }
 

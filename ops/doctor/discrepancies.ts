@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { NotStored, Unpublished } from '#eventing/discrepancies';
-import { type Finding, finding } from './finding.ts';
+import { type Finding, finding, remedy } from './finding.ts';
 
 const page = z.object({
   unpublished: z.custom<Unpublished[]>(Array.isArray),
@@ -60,7 +60,7 @@ export function examineDiscrepancies(compared: Compared | undefined): Finding[] 
           finding(
             'External topic',
             `is missing ${unpublished.length >= SHOWN ? 'at least ' : ''}${count(unpublished, 'stored event')}, the oldest from ${oldest.committedAt}: ${oldest.type} ${oldest.eventId}`,
-            `# trace the oldest one: GET /v1/events/${oldest.eventId}`,
+            remedy('Trace the oldest one', 'event-never-published'),
           ),
         ]
       : []),
@@ -69,7 +69,10 @@ export function examineDiscrepancies(compared: Compared | undefined): Finding[] 
           finding(
             `Topic ${latest.topic ?? 'unknown'}`,
             `has ${count(notStored, 'message')} of events that were never stored, the latest received at ${latest.receivedAt}: another program publishes to this topic`,
-            `# find the broker credential that was used, then discard the message: POST /v1/dead-letters/${latest.consumer}/${latest.eventId}/discard`,
+            remedy(
+              `Find the broker credential that was used, then discard ${latest.eventId} at ${latest.consumer}`,
+              'event-never-stored',
+            ),
           ),
         ]
       : []),

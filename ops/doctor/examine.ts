@@ -1,11 +1,11 @@
 import type { SubscriberStatus } from '#eventing/subscriber-status';
 import type { Cluster } from './cluster.ts';
-import { examineComponents, examineGone } from './components.ts';
+import { examineComponents, examineMissingComponents } from './components.ts';
 import { unknownFields } from './definitions.ts';
-import { type Finding, type Misdeclared, mend, misdeclared } from './finding.ts';
+import { type Finding, type Misdeclared, misdeclared, withRemedies } from './finding.ts';
 import { examineDeployment, examineSidecars } from './pods.ts';
 import { releasesOf } from './releases.ts';
-import { examineMissing, examineStalled, examineSubscriptions } from './subscriptions.ts';
+import { examineMissingSubscriptions, examineStalled, examineSubscriptions } from './subscriptions.ts';
 
 export interface Examined {
   /** App-ids of the system. Other apps of the namespace are ignored. */
@@ -26,15 +26,15 @@ export function examine({ apps, cluster, subscribers, now }: Examined): Finding[
   const declared = [
     ...examineDefinitions(cluster, apps),
     ...apps.flatMap((app) => [
-      ...examineMissing(cluster, app, subscriberOf(app), now),
-      ...examineGone(cluster, app, subscriberOf(app), now),
+      ...examineMissingSubscriptions(cluster, app, subscriberOf(app), now),
+      ...examineMissingComponents(cluster, app, subscriberOf(app), now),
     ]),
     ...examineSubscriptions(cluster, apps),
     ...examineComponents(cluster, apps),
   ];
   const mayRestart = declared.length === 0;
   return [
-    ...mend(declared, cluster.namespace),
+    ...withRemedies(declared),
     ...apps.flatMap((app) => [
       ...examineDeployment(cluster, app, mayRestart),
       ...(subscribers ? examineSidecars(cluster, app, { subscriber: subscriberOf(app), now, mayRestart }) : []),
@@ -44,24 +44,12 @@ export function examine({ apps, cluster, subscribers, now }: Examined): Finding[
 }
 
 /**
- * Replaces Dapr's definitions by those of its chart. `kubectl apply` without `--force-conflicts` fails, since Helm owns
- * the fields. dapr-operator has to be restarted: it writes its own address into one of the definitions at its start
- * only.
- */
-const UPGRADE_DEFINITIONS = [
-  "DAPR=$(kubectl get deployment dapr-operator --namespace dapr-system --output jsonpath='{.spec.template.spec.containers[0].image}' | sed 's/.*://')",
-  'helm show crds dapr --repo https://dapr.github.io/helm-charts --version $DAPR | kubectl apply --server-side --force-conflicts --filename -',
-  'kubectl rollout restart deployment/dapr-operator --namespace dapr-system',
-  'kubectl rollout status deployment/dapr-operator --namespace dapr-system',
-];
-
-/**
  * Kubernetes dropped the missing fields from the releases' resources, so these are restored too, and all apps
  * restarted.
  */
 function examineDefinitions(cluster: Cluster, apps: readonly string[]): Misdeclared[] {
   const releases = releasesOf(cluster, apps);
-  const by = { releases: releases.map(({ name }) => name), first: UPGRADE_DEFINITIONS };
+  const by = { releases: releases.map(({ name }) => name), areDefinitionsOutdated: true } as const;
   const readers = releases.flatMap((it) => it.apps);
   return (cluster.definitions ?? []).flatMap((definition) =>
     unknownFields(definition).map((what) =>

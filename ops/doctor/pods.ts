@@ -1,6 +1,6 @@
 import type { SubscriberStatus } from '#eventing/subscriber-status';
 import { type Cluster, type Deployment, isFor, isSubscribed, type Pod } from './cluster.ts';
-import { type Finding, finding, LATER, restart, restore } from './finding.ts';
+import { FIX_OTHERS_FIRST, type Finding, finding, remedy } from './finding.ts';
 import { releasesOf } from './releases.ts';
 
 /** Age at which a sidecar's report is outdated, in ms: four times the report interval. */
@@ -22,7 +22,8 @@ const podsOf = (cluster: Cluster, app: string): Pod[] =>
 export function examineDeployment(cluster: Cluster, app: string, mayRestart: boolean): Finding[] {
   const deployment = cluster.deployments.find(({ metadata }) => metadata.name === app);
   const where = `Deployment ${app}`;
-  if (!deployment) return [finding(where, 'is missing', `# install the chart that contains ${app}`)];
+  if (!deployment)
+    return [finding(where, 'is missing', remedy(`Install the chart that contains ${app}`, 'app-missing'))];
   const { spec, status } = deployment;
   const bare = podsOf(cluster, app).filter(
     ({ metadata, spec }) =>
@@ -33,9 +34,7 @@ export function examineDeployment(cluster: Cluster, app: string, mayRestart: boo
     finding(
       `Pod ${metadata.name}`,
       'has no sidecar: it started while the sidecar injector was down',
-      mayRestart
-        ? `kubectl rollout status deployment/dapr-sidecar-injector --namespace dapr-system --timeout=2m &&\nkubectl delete pod ${metadata.name}`
-        : LATER,
+      mayRestart ? remedy('Wait for the injector, then delete the pod', 'no-sidecar') : FIX_OTHERS_FIRST,
     ),
   );
   if (spec.replicas === 0)
@@ -43,11 +42,13 @@ export function examineDeployment(cluster: Cluster, app: string, mayRestart: boo
       finding(
         where,
         'has no pods: its events wait at the broker',
-        mayRestart ? `kubectl scale deployment/${app} --replicas=1` : LATER,
+        mayRestart ? remedy(`Scale up ${app}`, 'no-pods') : FIX_OTHERS_FIRST,
       ),
     );
   else if (status.readyReplicas === 0)
-    found.push(finding(where, 'has no ready pod', `kubectl describe pods --selector app.kubernetes.io/name=${app}`));
+    found.push(
+      finding(where, 'has no ready pod', remedy(`Read the conditions of the pods of ${app}`, 'pods-not-ready')),
+    );
   return [...found, ...examineAnnotations(cluster, deployment, mayRestart)];
 }
 
@@ -74,12 +75,18 @@ function examineAnnotations(
 ): Finding[] {
   const { annotations } = spec.template.metadata;
   const [release] = releasesOf(cluster, [name]);
-  const remedy = release
-    ? `# this also reverts other manual changes of the Deployment\n${restore(release.name, cluster.namespace, `app.kubernetes.io/name=${name}`)}`
-    : `# set it on deployment/${name}`;
+  const advice = release
+    ? `Restore the Deployment from the release ${release.name}, which reverts other manual changes too`
+    : `Set it on the Deployment ${name}`;
   return Object.entries(ANNOTATIONS)
     .filter(([annotation, [isValid]]) => !isValid(annotations[annotation] ?? ''))
-    .map(([annotation, [, why]]) => finding(`Deployment ${name}`, `${annotation} ${why}`, mayRestart ? remedy : LATER));
+    .map(([annotation, [, why]]) =>
+      finding(
+        `Deployment ${name}`,
+        `${annotation} ${why}`,
+        mayRestart ? remedy(advice, 'wrong-annotation') : FIX_OTHERS_FIRST,
+      ),
+    );
 }
 
 /**
@@ -110,12 +117,12 @@ export function examineSidecars(
   const subscriptions = cluster.subscriptions.filter(({ scopes }) => scopes.includes(app));
   const components = cluster.components.filter(({ scopes }) => scopes.includes(app));
   return reportsOf(cluster, app, subscriber, now).flatMap(({ name, last, report, isNew }) => {
-    const showLog = `kubectl logs ${name} --container daprd`;
-    const found = (what: string, remedy = `${showLog}\n${restart([app])}`) =>
-      finding(`Pod ${name}`, what, mayRestart ? remedy : LATER);
+    const found = (what: string, how: string) => finding(`Pod ${name}`, what, mayRestart ? how : FIX_OTHERS_FIRST);
+    const readLog = remedy('Read the log of its sidecar', 'sidecar-without-report');
+    const readLogAndRestart = remedy(`Read the log of its sidecar, then restart ${app}`, 'sidecar-without-resource');
     if (!last && isNew) return [];
-    if (!last) return [finding(`Pod ${name}`, 'its sidecar has sent no report', showLog)];
-    if (!report) return [finding(`Pod ${name}`, `its sidecar sent its last report at ${last.reportedAt}`, showLog)];
+    if (!last) return [finding(`Pod ${name}`, 'its sidecar has sent no report', readLog)];
+    if (!report) return [finding(`Pod ${name}`, `its sidecar sent its last report at ${last.reportedAt}`, readLog)];
     const unloaded = components.filter((it) => !report.components.some((has) => has.name === it.metadata.name));
     const unsubscribed = subscriptions.filter(
       ({ spec }) => !report.subscriptions.some((has) => has.component === spec.pubsubname && has.topic === spec.topic),
@@ -129,12 +136,14 @@ export function examineSidecars(
         ),
     );
     return [
-      ...unloaded.map((it) => found(`its sidecar has not loaded the Component ${it.metadata.name}`)),
-      ...unsubscribed.map((it) => found(`its sidecar has not loaded the Subscription ${it.metadata.name}`)),
+      ...unloaded.map((it) => found(`its sidecar has not loaded the Component ${it.metadata.name}`, readLogAndRestart)),
+      ...unsubscribed.map((it) =>
+        found(`its sidecar has not loaded the Subscription ${it.metadata.name}`, readLogAndRestart),
+      ),
       ...unknown.map(({ component, topic }) =>
         found(
           `its sidecar receives ${topic} through ${component} without a Subscription: it was deleted, or the app itself subscribes, which overrides Subscriptions`,
-          restart([app]),
+          remedy(`Restart ${app}`, 'restart-an-app'),
         ),
       ),
     ];

@@ -31,7 +31,7 @@ const TOPIC = /^(member|family-account)-(internal|external)$/;
  * @param kind Components are named after chart and topic, Subscriptions after app and topic, Resiliencies after the
  * chart
  */
-export function makerOf(
+export function definingRelease(
   releases: readonly Release[],
   kind: 'Component' | 'Subscription' | 'Resiliency',
   name: string,
@@ -46,5 +46,7 @@ export function makerOf(
 /** Returns the remedy for resources of an app's own release. */
 export function byReleaseOf(cluster: Cluster, app: string): Misdeclared['by'] {
   const [release] = releasesOf(cluster, [app]);
-  return release ? { releases: [release.name] } : { words: `install the chart that contains ${app}` };
+  return release
+    ? { releases: [release.name] }
+    : { advice: `Install the chart that contains ${app}`, section: 'app-missing' };
 }

@@ -3,7 +3,7 @@ import type { SubscriberStatus } from '#eventing/subscriber-status';
 import { causeOf, type KubernetesApi, readCluster } from './cluster.ts';
 import { examineDiscrepancies, readDiscrepancies } from './discrepancies.ts';
 import { examine } from './examine.ts';
-import { type Finding, finding, LATER } from './finding.ts';
+import { FIX_OTHERS_FIRST, type Finding, finding, remedy } from './finding.ts';
 import { notReceivedYet } from './subscriptions.ts';
 
 export interface DoctorOptions {
@@ -57,8 +57,11 @@ export async function diagnose({
         `API ${apiUrl}`,
         `cannot be queried: ${status.message}`,
         findings.length > 0
-          ? LATER
-          : `kubectl get pods --selector app.kubernetes.io/name=${apps[0]}\n# and check that it has the same OPERATOR_TOKEN as the doctor`,
+          ? FIX_OTHERS_FIRST
+          : remedy(
+              `Check that the pods of ${apps[0]} are ready and have the doctor's OPERATOR_TOKEN`,
+              'api-does-not-answer',
+            ),
       ),
     );
     unseen.push('Not checked: what sidecars have loaded and what apps have received. Only the API knows that.');
@@ -91,7 +94,7 @@ export function print({ findings, unseen }: Awaited<ReturnType<typeof diagnose>>
   const lines = findings.flatMap(({ where, what, remedy }, index) => {
     // A remedy for several findings is printed once, after the last of them.
     const isRepeated = findings[index + 1]?.remedy === remedy;
-    return [`${where} ${what}`, ...(isRepeated ? [] : remedy.split('\n').map((line) => `    ${line}`))];
+    return [`${where} ${what}`, ...(isRepeated ? [] : [`    ${remedy}`])];
   });
   const count = findings.length;
   const verdict = count === 0 ? 'No problems found.' : `${count} ${count === 1 ? 'problem' : 'problems'} found.`;

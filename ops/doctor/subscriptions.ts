@@ -1,12 +1,12 @@
 import type { SubscriberStatus } from '#eventing/subscriber-status';
 import { type Cluster, type Component, isFor, isSubscribed, type Subscription } from './cluster.ts';
 import { maySubscribe } from './components.ts';
-import { type Finding, finding, type Misdeclared, misdeclared } from './finding.ts';
+import { type Finding, finding, type Misdeclared, misdeclared, remedy } from './finding.ts';
 import { reportsOf } from './pods.ts';
-import { byReleaseOf, makerOf, releasesOf } from './releases.ts';
+import { byReleaseOf, definingRelease, releasesOf } from './releases.ts';
 
 /** Finds missing Subscriptions: topics that an app expects and that no Subscription names. */
-export function examineMissing(
+export function examineMissingSubscriptions(
   cluster: Cluster,
   app: string,
   subscriber: SubscriberStatus | undefined,
@@ -35,9 +35,8 @@ export function examineStalled(cluster: Cluster, app: string, subscriber: Subscr
   return (subscriber?.topics ?? []).flatMap(({ topic, lastReceivedAt, stalledSince }) => {
     if (!stalledSince || !isSubscribed(cluster, app, topic)) return [];
     const what = `is stalled: messages were published to ${topic}, but ${app} received none since ${lastReceivedAt}`;
-    const showLog = `kubectl logs deployment/${app} --container daprd`;
-    const hint = '# if it says "consumer name already in use": see docs/operate.md, "JetStream consumers"';
-    return [finding(`Subscription ${app}-${topic}`, what, `${showLog}\n${hint}`)];
+    const advice = remedy(`Read the log of a sidecar of ${app}`, 'stalled-subscription');
+    return [finding(`Subscription ${app}-${topic}`, what, advice)];
   });
 }
 
@@ -71,7 +70,7 @@ export function examineSubscriptions(cluster: Cluster, apps: readonly string[]):
     const { metadata, scopes, spec } = subscription;
     const where = `Subscription ${metadata.name}`;
     const component = cluster.components.find((it) => it.metadata.name === spec.pubsubname);
-    const release = makerOf(releasesOf(cluster, apps), 'Subscription', metadata.name);
+    const release = definingRelease(releasesOf(cluster, apps), 'Subscription', metadata.name);
     const named = apps.filter((app) => scopes.includes(app));
     // One without scopes concerns the apps that have its Component, and the app that the chart defines it for.
     const unscoped = apps.filter(
@@ -82,7 +81,7 @@ export function examineSubscriptions(cluster: Cluster, apps: readonly string[]):
     // If Subscription and Component do not match, one differs from the release, which defines both.
     const by: Misdeclared['by'] = release
       ? { releases: [release.name] }
-      : { words: `fix or delete ${where}: it belongs to no release of these charts` };
+      : { advice: `Correct or delete ${where}, which no release of these charts defines`, section: 'foreign-resource' };
     const wrong = faultsOf(component, spec);
     if (release && component && spec.pubsubname !== `${release.chart}-${spec.topic}`)
       wrong.push(`names the Component ${spec.pubsubname} instead of the chart's Component for its topic`);
@@ -97,7 +96,7 @@ export function examineSubscriptions(cluster: Cluster, apps: readonly string[]):
         misdeclared(
           where,
           `has the field ${it}, which no chart sets`,
-          { words: `remove ${it} from ${where}` },
+          { advice: `Remove ${it} from ${where}`, section: 'added-fields' },
           readers,
         ),
       ),

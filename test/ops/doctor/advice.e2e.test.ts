@@ -11,11 +11,11 @@ import {
   subscriberOf,
 } from './fake-cluster.ts';
 
-const restore = (release: string, selector = 'app.kubernetes.io/component=eventing') =>
-  `helm status ${release} | grep 'STATUS: deployed' &&\nhelm get manifest ${release} | kubectl annotate --local --filename - --output yaml meta.helm.sh/release-name=${release} meta.helm.sh/release-namespace=here | kubectl apply --server-side --force-conflicts --field-manager helm --selector ${selector} --filename -`;
-const restart = (...apps: string[]) => `kubectl rollout restart ${apps.map((app) => `deployment/${app}`).join(' ')}`;
+const restore = (releases: string, readers?: string) =>
+  `Restore the ${releases}${thenRestart(readers)}: docs/doctor.md#restore-a-release`;
+const thenRestart = (readers?: string) => (readers ? `, then restart ${readers}` : '');
 const NAME = 'external-broadcaster-member-internal';
-const LATER = '# fix the other findings first, then run the doctor again';
+const FIX_OTHERS_FIRST = 'Fix the other findings, then run the doctor again: docs/doctor.md#order-of-repairs';
 const remedies = async (cluster: FakeCluster) => [
   ...new Set((await runDoctor(cluster)).findings.map(({ remedy }) => remedy)),
 ];
@@ -26,14 +26,14 @@ describe('A remedy', () => {
     const cluster = healthyCluster();
     remove(cluster.subscriptions, NAME);
     expect((await runDoctor(cluster)).findings).toMatchObject(
-      [{ what: /receives .* until/, remedy: restore('workers') }].map(matching),
+      [{ what: /receives .* until/, remedy: restore('release workers') }].map(matching),
     );
     // One of its pods is new.
     const pod = structuredClone(named(cluster.pods, 'external-broadcaster-7f-x2'));
     cluster.pods.push({ ...pod, metadata: { ...pod.metadata, name: 'external-broadcaster-8a-y3' } });
     const { sidecars } = subscriberOf(cluster, 'external-broadcaster');
     sidecars.push({ ...sidecars[0]!, replica: 'external-broadcaster-8a-y3:3500', subscriptions: [] });
-    const remedy = `${restore('workers')} &&\n${restart('external-broadcaster')}`;
+    const remedy = restore('release workers', 'external-broadcaster');
     expect((await runDoctor(cluster)).findings).toMatchObject([{ what: /receives .* until/, remedy }].map(matching));
     sidecars[0]!.subscriptions = [];
     expect((await runDoctor(cluster)).findings).toMatchObject([{ what: /does not receive/, remedy }].map(matching));
@@ -42,10 +42,10 @@ describe('A remedy', () => {
   test('does not restart an app that still publishes through a deleted Component', async () => {
     const cluster = healthyCluster();
     remove(cluster.components, 'member-member-internal');
-    expect(await remedies(cluster)).toEqual([restore('member')]);
+    expect(await remedies(cluster)).toEqual([restore('release member')]);
     const [sidecar] = subscriberOf(cluster, 'member').sidecars;
     sidecar!.components = sidecar!.components.filter(({ name }) => name !== 'member-member-internal');
-    expect(await remedies(cluster)).toEqual([`${restore('member')} &&\n${restart('member')}`]);
+    expect(await remedies(cluster)).toEqual([restore('release member', 'member')]);
   });
 
   test('uses the release’s own name, also for a release of several charts', async () => {
@@ -54,7 +54,7 @@ describe('A remedy', () => {
     set(cluster, 'workers-member-external', 'ackWait', undefined);
     named(cluster.subscriptions, 'publish-recorder-member-internal').spec.metadata = {};
     set(cluster, LISTENER, 'ackWait', undefined);
-    expect(await remedies(cluster)).toEqual([`${restore('all')} &&\n${restart('family-account', 'publish-recorder')}`]);
+    expect(await remedies(cluster)).toEqual([restore('release all', 'family-account and publish-recorder')]);
   });
 
   test('ignores what a killed pod had loaded', async () => {
@@ -86,20 +86,19 @@ describe('A remedy', () => {
     const cluster = healthyCluster();
     injectFault(cluster);
     const [remedy, ...others] = await remedies(cluster);
-    expect(remedy!.startsWith(`${restore('workers')} &&\nkubectl rollout restart `)).toBe(true);
-    expect(remedy!.split('\n').at(-1)).toMatch(/deployment\/external-broadcaster/);
-    for (const other of others) expect(other).toBe(LATER);
+    expect(remedy).toMatch(/^Restore the release workers, then restart .*external-broadcaster.*#restore-a-release$/);
+    for (const other of others) expect(other).toBe(FIX_OTHERS_FIRST);
   });
 
   test('is printed once, after the last finding that it fixes', async () => {
     const cluster = healthyCluster();
     edit(cluster, { topic: 'members' });
     const diagnosis = await runDoctor(cluster);
-    const ours = diagnosis.findings.filter(({ remedy }) => remedy !== LATER);
+    const ours = diagnosis.findings.filter(({ remedy }) => remedy !== FIX_OTHERS_FIRST);
     expect(ours.length).toBeGreaterThan(2);
-    const [before, after, ...more] = print(diagnosis).split('helm get manifest');
+    const [before, after, ...more] = print(diagnosis).split('Restore the release');
     for (const { where, what } of ours) expect(before).toContain(`${where} ${what}`);
-    expect([after!.split(LATER).length, more]).toEqual([2, []]);
+    expect([after!.split(FIX_OTHERS_FIRST).length, more]).toEqual([2, []]);
   });
 
   test('restores all releases, then restarts only the apps that read a wrong resource', async () => {
@@ -107,7 +106,7 @@ describe('A remedy', () => {
     set(cluster, 'workers-member-external', 'ackWait', undefined);
     set(cluster, LISTENER, 'ackWait', undefined);
     expect(await remedies(cluster)).toEqual([
-      `${restore('family-account')} &&\n${restore('workers')} &&\n${restart('family-account', 'publish-recorder')}`,
+      restore('releases family-account and workers', 'family-account and publish-recorder'),
     ]);
   });
 
@@ -122,7 +121,8 @@ describe('A remedy', () => {
   };
 
   test('leaves a foreign Component to its owner and waits for it', async () => {
-    const remedy = `# correct Component orders-bus as the charts define theirs: it belongs to no release of these charts\n# then: ${restart('publish-recorder')}`;
+    const remedy =
+      'Correct Component orders-bus, which no release of these charts defines, then restart publish-recorder: docs/doctor.md#foreign-resource';
     const cluster = healthyCluster();
     foreign(cluster);
     expect(await remedies(cluster)).toEqual([remedy]);
@@ -132,16 +132,16 @@ describe('A remedy', () => {
     expect(await remedies(other)).toEqual([remedy]);
     // An app that reads both is restarted once both are fixed.
     named(cluster.subscriptions, 'publish-recorder-member-internal').spec.metadata = {};
-    expect(await remedies(cluster)).toEqual([restore('workers'), remedy]);
+    expect(await remedies(cluster)).toEqual([restore('release workers'), remedy]);
     edit(cluster, { metadata: {} });
-    expect(await remedies(cluster)).toEqual([`${restore('workers')} &&\n${restart('external-broadcaster')}`, remedy]);
+    expect(await remedies(cluster)).toEqual([restore('release workers', 'external-broadcaster'), remedy]);
   });
 
   test('recognises a chart’s Component by its name, even without labels', async () => {
     const cluster = healthyCluster();
     set(cluster, 'workers-member-external', 'ackWait', undefined);
     delete named(cluster.components, 'workers-member-external').metadata.labels;
-    expect(await remedies(cluster)).toEqual([`${restore('workers')} &&\n${restart('publish-recorder')}`]);
+    expect(await remedies(cluster)).toEqual([restore('release workers', 'publish-recorder')]);
   });
 
   test('leaves a foreign Subscription that our apps follow to its owner', async () => {
@@ -155,7 +155,7 @@ describe('A remedy', () => {
     cluster.subscriptions.push({ metadata: { name: 'shared' }, spec });
     const apps = [...named(cluster.components, 'workers-member-internal').scopes].sort();
     expect(await remedies(cluster)).toEqual([
-      `# fix or delete Subscription shared: it belongs to no release of these charts\n# then: ${restart(...apps)}`,
+      `Correct or delete Subscription shared, which no release of these charts defines${thenRestart(new Intl.ListFormat('en-GB').format(apps))}: docs/doctor.md#foreign-resource`,
     ]);
   });
 
@@ -184,7 +184,8 @@ describe('A remedy', () => {
     // It hides no fault of ours.
     named(cluster.resiliencies, 'workers').spec.policies.retries = { 'until-answered': { maxRetries: 3 } };
     const [remedy, ...others] = await remedies(cluster);
-    expect([remedy!.startsWith(restore('workers')), others]).toEqual([true, []]);
+    expect(remedy).toMatch(/^Restore the release workers, then restart /);
+    expect(others).toEqual([]);
   });
 
   test('names the fields that were added to a Subscription and must be removed by hand', async () => {
@@ -195,8 +196,8 @@ describe('A remedy', () => {
     });
     const { findings } = await runDoctor(cluster);
     expect(findings.map(({ remedy }) => remedy)).toEqual([
-      `# remove deadLetterTopic from Subscription ${NAME}`,
-      `# remove rules from Subscription ${NAME}\n# then: ${restart('external-broadcaster')}`,
+      `Remove deadLetterTopic from Subscription ${NAME}: docs/doctor.md#added-fields`,
+      `Remove rules from Subscription ${NAME}, then restart external-broadcaster: docs/doctor.md#added-fields`,
     ]);
   });
 
@@ -206,11 +207,11 @@ describe('A remedy', () => {
     const { findings } = await runDoctor(cluster);
     const follows = findings.findIndex(({ what }) => what.startsWith('its sidecar has not loaded the Subscription'));
     expect(follows).toBeGreaterThan(0);
-    expect(findings[follows]!.remedy).toBe(LATER);
+    expect(findings[follows]!.remedy).toBe(FIX_OTHERS_FIRST);
     const right = healthyCluster();
     subscriberOf(right, 'external-broadcaster').sidecars[0]!.subscriptions = [];
     expect(await remedies(right)).toEqual([
-      `kubectl logs external-broadcaster-7f-x2 --container daprd\n${restart('external-broadcaster')}`,
+      'Read the log of its sidecar, then restart external-broadcaster: docs/doctor.md#sidecar-without-resource',
     ]);
   });
 
@@ -219,24 +220,24 @@ describe('A remedy', () => {
     const NONE = 'has no pods: its events wait at the broker';
     const remedyOf = async () => (await runDoctor(cluster)).findings.find(({ what }) => what === NONE)!.remedy;
     named(cluster.deployments, 'external-broadcaster').spec.replicas = 0;
-    expect(await remedyOf()).toBe('kubectl scale deployment/external-broadcaster --replicas=1');
+    expect(await remedyOf()).toBe('Scale up external-broadcaster: docs/doctor.md#no-pods');
     edit(cluster, { routes: { default: '/elsewhere' } });
-    expect(await remedyOf()).toBe(LATER);
+    expect(await remedyOf()).toBe(FIX_OTHERS_FIRST);
     const bare = healthyCluster();
     named(bare.pods, 'member-7f-x2').spec.containers.pop();
     edit(bare, { metadata: {} });
     const { findings } = await runDoctor(bare);
-    expect(findings.find(({ what }) => what.startsWith('has no sidecar'))!.remedy).toBe(LATER);
+    expect(findings.find(({ what }) => what.startsWith('has no sidecar'))!.remedy).toBe(FIX_OTHERS_FIRST);
   });
 
   test('does not restore a Deployment while the Subscription of its pods is wrong', async () => {
     const cluster = healthyCluster();
     annotate(cluster, 'external-broadcaster', 'dapr.io/enable-app-health-check', 'false');
     expect(await remedies(cluster)).toEqual([
-      `# this also reverts other manual changes of the Deployment\n${restore('workers', 'app.kubernetes.io/name=external-broadcaster')}`,
+      'Restore the Deployment from the release workers, which reverts other manual changes too: docs/doctor.md#wrong-annotation',
     ]);
     edit(cluster, { metadata: {} });
-    expect(await remedies(cluster)).toEqual([`${restore('workers')} &&\n${restart('external-broadcaster')}`, LATER]);
+    expect(await remedies(cluster)).toEqual([restore('release workers', 'external-broadcaster'), FIX_OTHERS_FIRST]);
   });
 });
 

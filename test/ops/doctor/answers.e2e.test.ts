@@ -55,7 +55,9 @@ describe('An API that does not answer', () => {
       expect.stringMatching(/^Pod member-7f-x2 has no sidecar/),
       'Deployment member has no ready pod',
     ]);
-    expect(found.findings[0]!.remedy).toBe('# fix the other findings first, then run the doctor again');
+    expect(found.findings[0]!.remedy).toBe(
+      'Fix the other findings, then run the doctor again: docs/doctor.md#order-of-repairs',
+    );
     expect(found.unseen).toEqual([notExamined]);
     expect(print(found)).toContain(`5 problems found.\n${notExamined}`);
   });
@@ -63,14 +65,14 @@ describe('An API that does not answer', () => {
   test.each([
     ['/elsewhere', /cannot be queried: GET \/v1\/subscribers answered 404: /],
     ['/nonsense', /cannot be queried: GET \/v1\/subscribers returned an unexpected body: {"items":/],
-  ])('is the only finding, with a command to inspect it: %s', async (path, what) => {
+  ])('is the only finding, with its remedy: %s', async (path, what) => {
     await using server = await serve(healthyCluster());
     const found = await diagnose({ ...options, kubernetes: { url: server.url }, apiUrl: server.url + path });
     expect(found.findings).toEqual([
       {
         where: `API ${server.url}${path}`,
         what: expect.stringMatching(what),
-        remedy: expect.stringMatching(/^kubectl get pods --selector app.kubernetes.io\/name=member/),
+        remedy: expect.stringMatching(/^Check that the pods of member are ready .*#api-does-not-answer$/),
       },
     ]);
     expect(found.unseen).toEqual([notExamined]);
@@ -104,7 +106,7 @@ describe('The command', () => {
     expect(await run({ KUBERNETES_URL: server.url, API_URL: NOWHERE })).toEqual([
       1,
       expect.stringMatching(
-        /^API http.* cannot be queried: .*\n {4}kubectl get pods .*\n {4}# .*\n1 problem found\.\nNot checked: .*\n$/,
+        /^API http.* cannot be queried: .*\n {4}Check that .*#api-does-not-answer\n1 problem found\.\nNot checked: .*\n$/,
       ),
     ]);
     expect(await run({ KUBERNETES_URL: NOWHERE, API_URL: server.url })).toEqual([

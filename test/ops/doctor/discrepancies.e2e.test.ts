@@ -18,7 +18,7 @@ test('stored events without an external message are one finding over all pages',
     {
       where: 'External topic',
       what: `is missing 2 stored events, the oldest from 2026-11-29T10:00:00.000Z: member.withdrawn ${oldest.eventId}`,
-      remedy: `# trace the oldest one: GET /v1/events/${oldest.eventId}`,
+      remedy: 'Trace the oldest one: docs/doctor.md#event-never-published',
     },
   ]);
 });
@@ -32,7 +32,7 @@ test('messages of events that were never stored are one finding', async () => {
     {
       where: 'Topic member-external',
       what: 'has 1 message of events that were never stored, the latest received at today: another program publishes to this topic',
-      remedy: `# find the broker credential that was used, then discard the message: POST /v1/dead-letters/publish-recorder/${eventId}/discard`,
+      remedy: `Find the broker credential that was used, then discard ${eventId} at publish-recorder: docs/doctor.md#event-never-stored`,
     },
   ]);
 });
