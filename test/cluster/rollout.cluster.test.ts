@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NAMESPACE } from '../../k8s/cluster.ts';
-import { type Cluster, current } from '../../k8s/clusters.ts';
 import { IMAGE } from '../../k8s/image.ts';
 import { openDemoTarget } from '../../k8s/port-forward.ts';
 import { playStory } from '../../local/story.ts';
@@ -14,15 +13,15 @@ import { root } from '../support/stack.ts';
 import { asAdministrator } from './broker.ts';
 import { countAttempts, countRepeats, expectInvariants } from './invariants.ts';
 import { underLoad } from './load.ts';
+import { cluster, evict, kubectl, names, open, podsOf, replace, waitForRollouts } from './rollout-pods.ts';
 
 const apis = ['member', 'family-account'];
 const charts = ['member', 'workers', 'family-account'];
 const installed = ['-l', 'app.kubernetes.io/managed-by=Helm'];
 const currentTag = IMAGE.split(':')[1]!;
-let cluster: Cluster;
 let deployments: string[];
 beforeAll(async () => {
-  cluster = await current();
+  await open();
   deployments = await names('deployments', ...installed);
   // Evicting the only pod of an API would interrupt it.
   await Promise.all(apis.map((api) => upgrade(api, 'api.replicas=2')));
@@ -36,9 +35,6 @@ const helm = (...args: string[]) =>
 const upgrade = (chart: string, value: string) =>
   helm('upgrade', chart, join(root, 'charts', chart), '--reuse-values', '--set', value);
 
-const kubectl = (...args: string[]) => cluster.shell.kubectl('--namespace', NAMESPACE, ...args);
-const names = async (...query: string[]): Promise<string[]> =>
-  (await kubectl('get', ...query, '--output=jsonpath={.items[*].metadata.name}')).split(' ').filter(Boolean);
 /** Installs all charts of a tree with its values and an image, and two pods of each API. */
 const install = async (tree: string, tag: string) => {
   for (const chart of charts) {
@@ -55,37 +51,11 @@ const shareOneUser = async () => {
   await cluster.shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(secret) });
 };
 
-/** Returns the pods of an app that run and are not terminating. */
-const podsOf = async (app: string): Promise<string[]> => {
-  const { items } = JSON.parse(await kubectl('get', 'pods', '-l', `app.kubernetes.io/name=${app}`, '--output=json'));
-  return (items as Pod[])
-    .filter(({ metadata, status }) => status.phase === 'Running' && !metadata.deletionTimestamp)
-    .map(({ metadata }) => metadata.name);
-};
-interface Pod {
-  readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
-  readonly status: { readonly phase: string };
-}
-const waitForRollouts = async (apps: readonly string[]) => {
-  for (const app of apps) await kubectl('rollout', 'status', `deployment/${app}`, '--timeout=180s');
-};
-const replace = async (...apps: string[]) => {
-  await kubectl('rollout', 'restart', ...apps.map((app) => `deployment/${app}`));
-  await waitForRollouts(apps);
-};
-
 const shuffled = <T>(items: readonly T[]): T[] =>
   items
     .map((item) => ({ item, at: Math.random() }))
     .sort((a, b) => a.at - b.at)
     .map(({ item }) => item);
-/** Evicts a pod, as draining a node does. PodDisruptionBudgets can deny it. */
-const evict = async (pod: string) => {
-  const metadata = { name: pod, namespace: NAMESPACE };
-  const eviction = JSON.stringify({ apiVersion: 'policy/v1', kind: 'Eviction', metadata });
-  const path = `/api/v1/namespaces/${NAMESPACE}/pods/${pod}/eviction`;
-  await cluster.shell.run(['kubectl', 'create', '--raw', path, '--filename', '-'], { input: eviction });
-};
 
 /** Makes a change under load, and checks that no request fails, the invariants hold and no attempt is spent. */
 async function expectNoImpact(change: () => Promise<void>, options?: Parameters<typeof underLoad>[2]): Promise<void> {

@@ -2,14 +2,16 @@ import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { Api } from '../../local/demo/api.ts';
 import { eventually } from '../support/eventually.ts';
-import { messagesOf, publishRaw } from './broker.ts';
+import { publishRaw } from './broker.ts';
+import { failingEvents } from './failing-events.ts';
 import { failInserts } from './failing-table.ts';
-import { ownSystem, type Person } from './own-system.ts';
+import { ownSystem } from './own-system.ts';
 import { closeTransactionGate } from './transaction-gate.ts';
 
 const system = ownSystem();
 const { running, superuserUrl, sql, count, control, operator, register, logIn, expectInvariants, expectSettled } =
   system;
+const { deferredOf, broadcast, poisonCases } = failingEvents(system);
 
 test('concurrent logins of several members on shared devices leave only unsuperseded sessions', async () => {
   const people = await Promise.all(Array.from({ length: 4 }, register));
@@ -52,21 +54,6 @@ test('a stopped login worker does not delay the other two, and catches up when i
   await expectSettled();
 });
 
-/** Returns the deferred deliveries of these members' events, as listed for operators. */
-async function deferredOf(state: 'early' | 'failing' | 'dead', ...members: Person[]) {
-  const { deliveries } = await operator().get(`/v1/dead-letters?state=${state}&limit=200`);
-  return (deliveries as DeferredDelivery[]).filter(({ aggregateId }) => members.some(({ id }) => id === aggregateId));
-}
-
-interface DeferredDelivery {
-  readonly consumer: string;
-  readonly eventId: string;
-  readonly aggregateId: string;
-  readonly sequence: number;
-  readonly attempts: number;
-  readonly lastError: string | null;
-}
-
 test('a failing login worker retries visibly, recovers by itself and does not delay the others', async () => {
   const [anna, ben] = [await register(), await register()];
   await using failingTable = await failInserts(superuserUrl(), { table: 'login_record' });
@@ -93,41 +80,6 @@ test('a failing login worker retries visibly, recovers by itself and does not de
   await eventually(async () => expect(await count('login_record', 'member_id = any($1)', [anna.id, ben.id])).toBe(3));
   await expectSettled();
 });
-
-interface PoisonCase {
-  readonly consumer: string;
-  /** Whether the member's later events wait for the failing one. */
-  readonly order: 'convergent' | 'ordered';
-  /** The rows whose inserts fail, so that exactly one login fails: the member's first, on this device. */
-  readonly failsOn: (member: Person, device: string) => { readonly table: string; readonly when: string };
-  /** Returns the number of a member's logins that it has handled. */
-  readonly handled: (member: Person) => Promise<number>;
-}
-
-const poisonCases: PoisonCase[] = [
-  {
-    consumer: 'device-login-recorder',
-    order: 'convergent',
-    failsOn: (_, device) => ({ table: 'login_record', when: `new.device_id = '${device}'` }),
-    handled: ({ id }) => count('login_record', 'member_id = $1', id),
-  },
-  {
-    consumer: 'external-broadcaster',
-    order: 'ordered',
-    failsOn: ({ id }) => ({
-      table: 'eventing.outbox',
-      when: `new.channel = 'external' and new.ordering_key = '${id}' and (new.envelope->>'sequence')::int = 2`,
-    }),
-    handled: async ({ id }) => (await broadcast(id)).filter(({ type }) => type === 'member.logged-in').length,
-  },
-];
-
-/** Returns the external messages about a member, in the order of the broker. */
-const broadcast = async (memberId: string): Promise<{ type: string; sequence: string }[]> =>
-  (await messagesOf(running().brokerUrl))
-    .filter(({ topic }) => topic === 'member-external')
-    .map(({ body }) => JSON.parse(body))
-    .filter(({ subject }) => subject === memberId);
 
 test.each(poisonCases)(
   'a failing event of $consumer ($order) becomes a redrivable dead letter',

@@ -1,17 +1,13 @@
-import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import path from 'node:path';
-import { promisify } from 'node:util';
 import { jetstream } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { Client } from 'pg';
 import { connectNats, readTopic } from '#eventing-host/jetstream';
 import { Api } from '../../local/demo/api.ts';
 import type { Running } from '../../local/supervisor/running.ts';
-import { secretsOf } from '../../local/topology/secrets.ts';
 import { eventually } from '../support/eventually.ts';
-import { snapshot } from '../support/snapshot.ts';
-import { root, startStackWith, type TestStack } from '../support/stack.ts';
+import { startStackWith, type TestStack } from '../support/stack.ts';
+import { backUpDatabases } from './backups.ts';
 import { eraseMessages, withBroker } from './broker.ts';
 import { expectInvariants } from './invariants.ts';
 
@@ -23,11 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.[Symbol.asyncDispose]());
 
-const systems = [
-  { service: 'member', database: 'member', key: 'member' },
-  { service: 'family-account', database: 'family_account', key: 'familyAccount' },
-] as const;
-type System = (typeof systems)[number];
+const backUp = () => backUpDatabases(stack);
 
 test('restoring both databases reuses no sequence, keeps what ended, and the systems agree', async () => {
   const anna = await createVerifiedMember('Anna');
@@ -193,61 +185,3 @@ async function cursorsOf(members: Person[]): Promise<number[]> {
 
 const inOrderOf = (members: Person[], rows: { id: string; n: number }[]) =>
   members.map(({ id }) => rows.find((row) => row.id === id)?.n ?? 0);
-
-/** Backs up both databases. `restore` takes the same steps as an operator. */
-async function backUp(): Promise<{ restore(): Promise<void> } & AsyncDisposable> {
-  const open = async ({ database }: System) => {
-    const client = new Client(Object.assign(new URL(running.databases.superuser), { pathname: `/${database}` }).href);
-    await client.connect();
-    return { client, restoreDatabase: await snapshot((text) => client.query(text)) };
-  };
-  const backups = await Promise.all(systems.map(open));
-  const control = async (verb: string) => {
-    const { processes } = await stack.running();
-    const programs = Object.keys(processes).filter((name) =>
-      /^(member|family-account|.*-(relay|recorder|broadcaster|logout))$/.test(name),
-    );
-    expect(programs).toHaveLength(9);
-    for (const name of programs) expect(await stack.script('stack.ts', verb, name)).toMatchObject({ code: 0 });
-  };
-  return {
-    async restore() {
-      // No process of the systems is active: frozen ones are killed before they can continue.
-      await control('stop');
-      for (const { client, restoreDatabase } of backups) {
-        await client.query(
-          'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
-        );
-        await restoreDatabase();
-      }
-      for (const system of systems) await runRestore(system);
-      await control('kill');
-      await eventually(async () => {
-        const { processes } = await stack.running();
-        expect(Object.values(processes).filter(({ state }) => state !== 'running')).toEqual([]);
-      });
-    },
-    async [Symbol.asyncDispose]() {
-      for (const { client } of backups) await client.end();
-    },
-  };
-}
-
-/** Runs the restore command twice; the second run has nothing to do. */
-async function runRestore({ service, key }: System): Promise<void> {
-  const env = {
-    ...process.env,
-    DATABASE_URL: running.databases[key].app,
-    MASTER_KEY: (await secretsOf(stack.dataDir))[key].masterKey,
-    NATS_URL: running.brokerUrl,
-  };
-  const restore = async () => {
-    const { stdout } = await promisify(execFile)(process.execPath, [path.join('services', service, 'restore.ts')], {
-      cwd: root,
-      env,
-    });
-    return JSON.parse(stdout.trim().split('\n').at(-1)!);
-  };
-  expect(await restore()).toMatchObject({ msg: 'done', conflicts: 0, gaps: 0, imported: expect.any(Number) });
-  expect(await restore()).toMatchObject({ msg: 'done', imported: 0, aggregates: 0 });
-}

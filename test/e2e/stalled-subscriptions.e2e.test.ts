@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { Api } from '../../local/demo/api.ts';
 import { playStory } from '../../local/story.ts';
-import { family, send } from '../../local/supervisor/process-identity.ts';
+import { processTree, send } from '../../local/supervisor/process-identity.ts';
 import type { Running } from '../../local/supervisor/running.ts';
 import { eventually } from '../support/eventually.ts';
 import { startStackWith, type TestStack } from '../support/stack.ts';
@@ -41,7 +41,7 @@ test('a broker that restarts without data loses no event: unconfirmed messages a
   // call of the story waits no longer for the stopped sidecar.
   const { processes } = await stack.running();
   for (const name of ['broker', 'publish-recorder', 'publish-recorder-daprd']) send(processes[name]!.pid, 'SIGKILL');
-  for (const pid of await family(processes['member-daprd']!.pid)) send(pid, 'SIGCONT');
+  for (const pid of await processTree(processes['member-daprd']!.pid)) send(pid, 'SIGCONT');
   await story;
   await expectInvariants(await stack.running());
 });

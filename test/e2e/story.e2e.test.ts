@@ -34,8 +34,7 @@ test('the story completes: each event passes every hop, and each effect happens 
   for (const { type, messages, handledBy } of traces) {
     const broadcaster = type.startsWith('member.') ? 'external-broadcaster' : expect.any(String);
     expect(messages.map(({ channel }) => channel).sort()).toEqual(['external', 'internal']);
-    for (const { relayedAt, publishedAt } of messages)
-      expect([relayedAt ?? publishedAt, publishedAt]).not.toContain(null);
+    for (const { sentAt, publishedAt } of messages) expect([sentAt ?? publishedAt, publishedAt]).not.toContain(null);
     expect(handledBy.map(({ consumer }) => consumer)).toContainEqual(broadcaster);
     if (type === 'member.logged-in') {
       expect(handledBy.map(({ consumer }) => consumer).sort()).toEqual([

@@ -57,14 +57,22 @@ export const yamlOf = (calls: readonly TiltCall[]): string =>
 export const objectsOf = (calls: readonly TiltCall[]): TiltObject[] =>
   parseAllDocuments(yamlOf(calls)).map((it) => it.toJS());
 
-/** Returns the arguments of each call of a Tilt function. */
-export const argumentsOf = (calls: readonly TiltCall[], name: string) =>
-  calls.filter((it) => it.function === name).map((it) => it.arguments);
+/** The calls of `tilt up`, and the objects that it would apply. Set by `open`. */
+export let calls: TiltCall[];
+export let objects: TiltObject[];
+export async function open() {
+  calls = await evaluate();
+  objects = objectsOf(calls);
+}
 
-/** Returns the names of all resources that these calls define. */
-export const resourcesOf = (calls: readonly TiltCall[]) => [
-  ...argumentsOf(calls, 'k8s_resource').map((it) => it.workload ?? it.new_name),
-  ...argumentsOf(calls, 'local_resource').map((it) => it.name),
+/** Returns the arguments of each call of a Tilt function. */
+export const called = (name: string, all: readonly TiltCall[] = calls) =>
+  all.filter((it) => it.function === name).map((it) => it.arguments);
+
+/** Returns the names of all resources. */
+export const resources = () => [
+  ...called('k8s_resource').map((it) => it.workload ?? it.new_name),
+  ...called('local_resource').map((it) => it.name),
 ];
 
 const WORKLOADS = ['Deployment', 'StatefulSet', 'Job', 'CronJob'];

@@ -5,26 +5,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { temporaryFolder } from '../support/folder.ts';
 import { root } from '../support/stack.ts';
-import {
-  argumentsOf,
-  evaluate,
-  isWorkload,
-  objectsOf,
-  podOf,
-  resourcesOf,
-  type TiltCall,
-  type TiltObject,
-} from './tilt.ts';
+import { called, calls, evaluate, isWorkload, objects, open, podOf, resources, type TiltCall } from './tilt.ts';
 
-let calls: TiltCall[];
-let objects: TiltObject[];
-beforeAll(async () => {
-  calls = await evaluate();
-  objects = objectsOf(calls);
-});
-
-const called = (name: string, all = calls) => argumentsOf(all, name);
-const resources = () => resourcesOf(calls);
+beforeAll(open);
 
 test('every project image is built, and saved files are synced to long-running containers', () => {
   const built = called('docker_build').map((it) => it.ref);

@@ -2,26 +2,9 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NAMESPACE } from '../../k8s/cluster.ts';
 import { temporaryFolder } from '../support/folder.ts';
-import {
-  argumentsOf,
-  evaluate,
-  isWorkload,
-  objectsOf,
-  podOf,
-  resourcesOf,
-  type TiltCall,
-  type TiltObject,
-} from './tilt.ts';
+import { called, evaluate, isWorkload, objects, objectsOf, open, podOf, resources } from './tilt.ts';
 
-let calls: TiltCall[];
-let objects: TiltObject[];
-beforeAll(async () => {
-  calls = await evaluate();
-  objects = objectsOf(calls);
-});
-
-const called = (name: string) => argumentsOf(calls, name);
-const resources = () => resourcesOf(calls);
+beforeAll(open);
 
 test('all objects of the charts and k8s/ are deployed exactly once', () => {
   const names = objects.filter(isWorkload).map(({ metadata }) => metadata.name);

@@ -1,121 +1,30 @@
-import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Api } from '../../local/demo/api.ts';
 import type { Running } from '../../local/supervisor/running.ts';
 import { publishRaw } from '../e2e/broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { python } from '../support/python.ts';
 import { startStack, type TestStack } from '../support/stack.ts';
-
-const SECONDS = 40;
+import { type Caller, fuzz } from './schemathesis.ts';
 
 let stack: TestStack;
 let running: Running;
-let schemathesis: string;
-let folder: string;
 beforeAll(async () => {
-  schemathesis = await python('schemathesis');
+  // Installs it, so that no test has to wait for that.
+  await python('schemathesis');
   stack = await startStack();
   running = await stack.running();
 }, 400_000);
 afterAll(() => stack?.[Symbol.asyncDispose](), 60_000);
-beforeEach(async () => {
-  // Schemathesis stores its findings in its working directory, and reads its configuration there.
-  folder = await mkdtemp(join(tmpdir(), 'member-system-fuzz-'));
-});
-afterEach(() => rm(folder, { recursive: true, force: true }));
-
-const checks = [
-  'not_a_server_error',
-  'status_code_conformance',
-  'content_type_conformance',
-  'response_headers_conformance',
-  'response_schema_conformance',
-  'negative_data_rejection',
-  'unsupported_method',
-  'ignored_auth',
-];
-
-/** A caller's token, and the values that it can use. */
-interface Scenario {
-  readonly token?: string;
-  /** Known values by path of the description and by parameter, such as `path.id` or `body.email`. */
-  readonly known?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
-  /** Operations that would end the caller's session. */
-  readonly excluded?: readonly string[];
-  /** Operations that have to succeed at least once, so that not only rejections are tested. */
-  readonly mustSucceed: readonly string[];
-}
-
-interface Findings {
-  readonly code: number;
-  /** The end of the output. */
-  readonly output: string;
-  /** Answered statuses, by `METHOD path` of the description. */
-  readonly answered: ReadonlyMap<string, ReadonlySet<number>>;
-}
-
-/** Sends an API valid and invalid requests, generated from its own description. */
-async function fuzz(
-  url: string,
-  { token, known = {}, excluded = [] }: Omit<Scenario, 'mustSucceed'>,
-): Promise<Findings> {
-  await writeFile(join(folder, 'schemathesis.toml'), configure(known));
-  const har = join(folder, 'all.har');
-  const args = [
-    ...['run', `${url}/openapi.json`, '--url', url],
-    ...(token ? ['--header', `Authorization: Bearer ${token}`] : []),
-    ...excluded.flatMap((operation) => ['--exclude-name', operation]),
-    ...['--phases', 'coverage,fuzzing,stateful', '--checks', checks.join(','), '--max-time', `${SECONDS}`],
-    ...['--max-response-time', '5', '--request-timeout', '10', '--continue-on-failure'],
-    ...['--warnings', 'off', '--no-color', '--report-har-path', har],
-  ];
-  const ended = await new Promise<{ code: number; output: string }>((resolve) => {
-    const options = { cwd: folder, timeout: 10 * SECONDS * 1000, maxBuffer: 2 ** 28 };
-    execFile(schemathesis, args, options, (error, stdout, stderr) => {
-      const code = error ? (typeof error.code === 'number' ? error.code : -1) : 0;
-      resolve({ code, output: `${stdout}${stderr}`.slice(-5_000) });
-    });
-  });
-  return { ...ended, answered: await statusesIn(har, url) };
-}
-
-/** Returns a configuration in which most values are known ones and the others generated. */
-function configure(known: NonNullable<Scenario['known']>): string {
-  const lines: string[] = [];
-  for (const [path, parameters] of Object.entries(known)) {
-    const bindings = Object.entries(parameters).map(([parameter, values]) => {
-      const name = `${path}-${parameter}`.replace(/[^\w]+/g, '-').replace(/^-/, '');
-      lines.unshift(`[dictionaries.${name}]`, `values = ${JSON.stringify(values)}`);
-      return `${JSON.stringify(parameter)} = { dictionary = "${name}", probability = 0.8 }`;
-    });
-    lines.push('[[operations]]', `include-path = ${JSON.stringify(path)}`, `parameters = { ${bindings.join(', ')} }`);
-  }
-  return lines.join('\n');
-}
-
-async function statusesIn(har: string, url: string): Promise<Map<string, Set<number>>> {
-  const { log } = JSON.parse(await readFile(har, 'utf8'));
-  const { paths } = await new Api(url).get('/openapi.json');
-  const patterns = Object.keys(paths)
-    // `/v1/sessions/current` before `/v1/sessions/{number}`
-    .sort((a, b) => a.split('{').length - b.split('{').length)
-    .map((path) => ({ path, pattern: new RegExp(`^${path.replace(/\{\w+\}/g, '[^/]+')}$`) }));
-  const answered = new Map<string, Set<number>>();
-  for (const { request, response } of log.entries) {
-    const pathname = new URL(request.url).pathname;
-    const name = `${request.method} ${patterns.find(({ pattern }) => pattern.test(pathname))?.path ?? pathname}`;
-    answered.set(name, (answered.get(name) ?? new Set()).add(response.status));
-  }
-  return answered;
-}
 
 const member = (token?: string) => new Api(running.memberUrl, token);
 const families = (token?: string) => new Api(running.familyAccountUrl, token);
 const operator = () => new Api(running.memberOperationsUrl, running.memberOperatorToken);
+
+interface Scenario extends Caller {
+  /** Operations that have to succeed at least once, so that not only rejections are tested. */
+  readonly mustSucceed: readonly string[];
+}
 
 interface Person {
   readonly id: string;

@@ -11,7 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ import (
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
-	"sigs.k8s.io/yaml"
 )
 
 const version = "1.0.0"
@@ -44,15 +42,6 @@ var documented = map[string]string{
 
 // What extensions export.
 var extensions = map[string][]string{"ext://uibutton": {"cmd_button"}}
-
-// What commands and files contain: no text to Tilt, for which text is the name of a file.
-type blob string
-
-func (it blob) String() string        { return string(it) }
-func (it blob) Type() string          { return "blob" }
-func (it blob) Freeze()               {}
-func (it blob) Truth() starlark.Bool  { return it != "" }
-func (it blob) Hash() (uint32, error) { return starlark.String(it).Hash() }
 
 type call struct {
 	Function  string         `json:"function"`
@@ -192,145 +181,4 @@ func (it *evaluation) parse(*starlark.Thread, *starlark.Builtin, starlark.Tuple,
 		}
 	}
 	return settings, nil
-}
-
-func (it *evaluation) render(_ *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	var chart, name, namespace string
-	values, set := &starlark.List{}, &starlark.List{}
-	if err := starlark.UnpackArgs(fn.Name(), args, kwargs, "pathToChartDir", &chart, "name?", &name, "namespace?", &namespace, "values?", &values, "set?", &set); err != nil {
-		return nil, err
-	}
-	command := []string{"template", name, filepath.Join(it.folder, chart), "--namespace", namespace}
-	for value := range values.Elements() {
-		file, _ := starlark.AsString(value)
-		command = append(command, "--values", filepath.Join(it.folder, file))
-	}
-	for value := range set.Elements() {
-		pair, _ := starlark.AsString(value)
-		command = append(command, "--set", pair)
-	}
-	rendered, err := exec.Command(it.helm, command...).Output()
-	if failed := (&exec.ExitError{}); errors.As(err, &failed) {
-		return nil, fmt.Errorf("helm %s: %s", strings.Join(command, " "), failed.Stderr)
-	}
-	return blob(rendered), err
-}
-
-func (it *evaluation) readFile(_ *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	var path string
-	if err := starlark.UnpackArgs(fn.Name(), args, kwargs, "file_path", &path); err != nil {
-		return nil, err
-	}
-	content, err := os.ReadFile(filepath.Join(it.folder, path))
-	return blob(content), err
-}
-
-func decodeYaml(_ *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	var given starlark.Value
-	if err := starlark.UnpackArgs(fn.Name(), args, kwargs, "yaml", &given); err != nil {
-		return nil, err
-	}
-	text, isText := starlark.AsString(given)
-	if content, isBlob := given.(blob); isBlob {
-		text, isText = string(content), true
-	}
-	if !isText {
-		return nil, fmt.Errorf("%s takes text, and is given a %s", fn.Name(), given.Type())
-	}
-	list := starlark.NewList(nil)
-	for _, document := range strings.Split("\n"+text, "\n---") {
-		var value any
-		if err := yaml.Unmarshal([]byte(document), &value); err != nil {
-			return nil, err
-		}
-		if value == nil {
-			continue
-		}
-		if err := list.Append(toStarlark(value)); err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
-}
-
-func encodeYaml(_ *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	objects := &starlark.List{}
-	if err := starlark.UnpackArgs(fn.Name(), args, kwargs, "objects", &objects); err != nil {
-		return nil, err
-	}
-	var documents []string
-	for object := range objects.Elements() {
-		document, err := yaml.Marshal(toGo(object))
-		if err != nil {
-			return nil, err
-		}
-		documents = append(documents, string(document))
-	}
-	return blob(strings.Join(documents, "---\n")), nil
-}
-
-func toGo(value starlark.Value) any {
-	switch it := value.(type) {
-	case starlark.NoneType:
-		return nil
-	case starlark.Bool:
-		return bool(it)
-	case starlark.String:
-		return string(it)
-	case blob:
-		return string(it)
-	case starlark.Int:
-		number, _ := it.Int64()
-		return number
-	case starlark.Float:
-		return float64(it)
-	case *starlark.Dict:
-		object := map[string]any{}
-		for _, pair := range it.Items() {
-			key, _ := starlark.AsString(pair[0])
-			object[key] = toGo(pair[1])
-		}
-		return object
-	case *starlarkstruct.Struct:
-		object := map[string]any{}
-		for _, name := range it.AttrNames() {
-			attribute, _ := it.Attr(name)
-			object[name] = toGo(attribute)
-		}
-		return object
-	case starlark.Iterable:
-		list := []any{}
-		for element := range starlark.Elements(it) {
-			list = append(list, toGo(element))
-		}
-		return list
-	}
-	return value.String()
-}
-
-func toStarlark(value any) starlark.Value {
-	switch it := value.(type) {
-	case bool:
-		return starlark.Bool(it)
-	case string:
-		return starlark.String(it)
-	case float64:
-		if it == float64(int64(it)) {
-			return starlark.MakeInt64(int64(it))
-		}
-		return starlark.Float(it)
-	case []any:
-		list := starlark.NewList(nil)
-		for _, element := range it {
-			_ = list.Append(toStarlark(element))
-		}
-		return list
-	case map[string]any:
-		dict := starlark.NewDict(len(it))
-		for key, element := range it {
-			_ = dict.SetKey(starlark.String(key), toStarlark(element))
-		}
-		return dict
-	}
-	return starlark.None
 }

@@ -2,7 +2,7 @@ import { type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jet
 import type { NatsConnection } from '@nats-io/transport-node';
 import { connectNats } from '#eventing-host/jetstream';
 import { ADMINISTRATOR, brokerUserNames, brokerUsers, streamLimits, topics } from '../../../local/topology/broker.ts';
-import { appTopics, askedConsumers } from '../../../local/topology/components.ts';
+import { appTopics, requiredConsumers } from '../../../local/topology/components.ts';
 import { API_PREFIX, deliverSubjectOf, durableOf } from '../../../ops/jetstream/accounts.ts';
 import { ensureConsumers } from '../../../ops/jetstream/ensure-consumers.ts';
 import { ensureStreams } from '../../../ops/jetstream/streams.ts';
@@ -17,7 +17,8 @@ beforeAll(async () => {
   const broker = stack.use(await startNats(brokerUsers(passwords)));
   const url = broker.urlOf(ADMINISTRATOR);
   await ensureStreams(url, topics, streamLimits);
-  for (const { topic, apps, ...settings } of askedConsumers()) await ensureConsumers(url, { [topic]: apps }, settings);
+  for (const { topic, apps, ...settings } of requiredConsumers())
+    await ensureConsumers(url, { [topic]: apps }, settings);
   for (const name of brokerUserNames()) {
     const connection = await connectNats(broker.urlOf(name));
     stack.defer(() => connection.close());

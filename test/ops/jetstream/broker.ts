@@ -9,32 +9,24 @@ import { root } from '../../support/stack.ts';
 export const MIB = 1024 ** 2;
 export const limits = { replicas: 1, maxBytes: 4 * MIB, maxAgeHours: 48 };
 
-/** A broker with one user, which may do everything. */
-export interface Broker extends AsyncDisposable {
-  readonly url: string;
-  readonly connection: NatsConnection;
-  readonly manager: JetStreamManager;
-  /** Runs a command of the image with two broker addresses, of which only the second one exists. */
-  command(args: string[], more?: Record<string, string>): Promise<string>;
-}
+/** A broker with one user, which may do everything, and a connection to it. Opened by `open`, closed by `close`. */
+export let url: string;
+export let connection: NatsConnection;
+export let manager: JetStreamManager;
+const stack = new AsyncDisposableStack();
 
 /** Starts a broker without streams, and connects to it. */
-export async function openBroker(): Promise<Broker> {
-  await using stack = new AsyncDisposableStack();
+export async function open() {
   const broker = stack.use(await startNats([{ user: 'operator', password: 'a-password' }]));
-  const url = broker.urlOf('operator');
-  const connection = await connectNats(url);
+  url = broker.urlOf('operator');
+  connection = await connectNats(url);
   stack.defer(() => connection.close());
-  const manager = await jetstreamManager(connection);
-  const open = stack.move();
-  return {
-    url,
-    connection,
-    manager,
-    async command(args, more = {}) {
-      const env = { PATH: process.env.PATH, NATS_URL: `nats://operator:a-password@127.0.0.1:1,${url}`, ...more };
-      return (await promisify(execFile)(process.execPath, args, { cwd: root, env })).stdout;
-    },
-    [Symbol.asyncDispose]: () => open.disposeAsync(),
-  };
+  manager = await jetstreamManager(connection);
+}
+export const close = () => stack.disposeAsync();
+
+/** Runs a command of the image with two broker addresses, of which only the second one exists. */
+export async function command(args: string[], more: Record<string, string> = {}): Promise<string> {
+  const env = { PATH: process.env.PATH, NATS_URL: `nats://operator:a-password@127.0.0.1:1,${url}`, ...more };
+  return (await promisify(execFile)(process.execPath, args, { cwd: root, env })).stdout;
 }

@@ -1,20 +1,12 @@
-import { AckPolicy, DeliverPolicy, type JetStreamManager, jetstream } from '@nats-io/jetstream';
-import { type NatsConnection, nanos } from '@nats-io/transport-node';
+import { AckPolicy, DeliverPolicy, jetstream } from '@nats-io/jetstream';
+import { nanos } from '@nats-io/transport-node';
 import { type ConsumerReport, ensureConsumers } from '../../../ops/jetstream/ensure-consumers.ts';
 import { ensureStreams } from '../../../ops/jetstream/streams.ts';
 import { eventually } from '../../support/eventually.ts';
-import { type Broker, limits, openBroker } from './broker.ts';
+import { close, command, connection, limits, manager, open, url } from './broker.ts';
 
-let broker: Broker;
-let url: string;
-let connection: NatsConnection;
-let manager: JetStreamManager;
-let command: Broker['command'];
-beforeAll(async () => {
-  broker = await openBroker();
-  ({ url, connection, manager, command } = broker);
-});
-afterAll(() => broker[Symbol.asyncDispose]());
+beforeAll(open);
+afterAll(close);
 
 const settings = { backOffSeconds: [20, 30], maxAckPending: 8 };
 /** Returns a consumer's settings as a sidecar creates it. */

@@ -1,20 +1,12 @@
-import { AckPolicy, DiscardPolicy, type JetStreamManager, jetstream } from '@nats-io/jetstream';
-import { type NatsConnection, nanos } from '@nats-io/transport-node';
+import { AckPolicy, DiscardPolicy, jetstream } from '@nats-io/jetstream';
+import { nanos } from '@nats-io/transport-node';
 import { ensureStreams } from '../../../ops/jetstream/streams.ts';
-import { type Broker, limits, MIB, openBroker } from './broker.ts';
+import { close, command, connection, limits, MIB, manager, open, url } from './broker.ts';
+
+beforeAll(open);
+afterAll(close);
 
 const HOUR_MS = 3_600_000;
-let broker: Broker;
-let url: string;
-let connection: NatsConnection;
-let manager: JetStreamManager;
-let command: Broker['command'];
-beforeAll(async () => {
-  broker = await openBroker();
-  ({ url, connection, manager, command } = broker);
-});
-afterAll(() => broker[Symbol.asyncDispose]());
-
 const configOf = async (topic: string) => (await manager.streams.info(topic)).config;
 const publish = (topic: string, bytes: number) => jetstream(connection).publish(topic, new Uint8Array(bytes));
 const unchanged = { created: false, changed: {}, left: {} };

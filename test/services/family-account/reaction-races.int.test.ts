@@ -5,22 +5,7 @@ import type { Standing } from '../../../services/family-account/member-system.ts
 import { endMembership } from '../../../services/family-account/use-cases/end-membership.ts';
 import { openFamilyAccount } from '../../../services/family-account/use-cases/open-family-account.ts';
 import { eventually } from '../../support/eventually.ts';
-import { memberEvent, openReactions, type Reactions, released } from './reactions.ts';
-import type { FamilyAccountSystem } from './support.ts';
-
-let reactions: Reactions;
-let system: FamilyAccountSystem;
-let deliver: Reactions['deliver'];
-let isMember: Reactions['isMember'];
-let deferredOf: Reactions['deferredOf'];
-beforeAll(async () => {
-  reactions = await openReactions();
-  ({ system, deliver, isMember, deferredOf } = reactions);
-});
-afterAll(() => reactions[Symbol.asyncDispose]());
-beforeEach(() => {
-  system.member.beforeAnswer = () => undefined;
-});
+import { deferredOf, deliver, isMember, memberEvent, released, system } from './reactions.ts';
 
 /** Histories of a member: its final standing, then its event types. */
 const HISTORIES: readonly (readonly [Standing, ...string[]])[] = [

@@ -1,22 +1,7 @@
 import { v7 as uuid } from 'uuid';
 import { DependencyUnavailable } from '#process/errors';
 import { eventually } from '../../support/eventually.ts';
-import { memberEvent, openReactions, type Reactions, released } from './reactions.ts';
-import type { FamilyAccountSystem } from './support.ts';
-
-let reactions: Reactions;
-let system: FamilyAccountSystem;
-let deliver: Reactions['deliver'];
-let isMember: Reactions['isMember'];
-let deferredOf: Reactions['deferredOf'];
-beforeAll(async () => {
-  reactions = await openReactions();
-  ({ system, deliver, isMember, deferredOf } = reactions);
-});
-afterAll(() => reactions[Symbol.asyncDispose]());
-beforeEach(() => {
-  system.member.beforeAnswer = () => undefined;
-});
+import { deferredOf, deliver, isMember, memberEvent, released, system } from './reactions.ts';
 
 describe('A member whose verification was released', () => {
   test('loses the membership, in the trace of the releasing event', async () => {

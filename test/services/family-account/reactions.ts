@@ -4,43 +4,42 @@ import { Inbox } from '#eventing/inbox';
 import { eventsIn } from '../../../services/family-account/events-in.ts';
 import { type FamilyAccountSystem, openFamilyAccountSystem } from './support.ts';
 
-/** A family-account system and all its consumers, in this process. */
-export interface Reactions extends AsyncDisposable {
-  readonly system: FamilyAccountSystem;
-  /** Delivers events to all consumers of a topic in this process, as daprd would. */
-  deliver(topic: string, events: readonly ReceivedEvent[]): Promise<void>;
-  isMember(familyAccountId: string, memberId: string): Promise<boolean>;
-  /** Returns the state of each deferred delivery of an aggregate's events. */
-  deferredOf(aggregateId: string): Promise<Record<string, unknown>[]>;
+/** A family-account system whose consumers all run in this process. Opened before the tests of a file. */
+export let system: FamilyAccountSystem;
+let topics: ReturnType<typeof eventsIn>;
+let inbox: Inbox;
+beforeAll(async () => {
+  system = await openFamilyAccountSystem();
+  topics = eventsIn(system);
+  const ignore = () => undefined;
+  inbox = new Inbox(system.orm, { ownSource: '/family-account', log: { warn: ignore, error: ignore } });
+  inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
+});
+afterAll(async () => {
+  await inbox[Symbol.asyncDispose]();
+  await system[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  system.member.beforeAnswer = () => undefined;
+});
+
+/** Delivers events to all consumers of a topic in this process, as daprd would. */
+export async function deliver(topic: string, events: readonly ReceivedEvent[]): Promise<void> {
+  const { recorder, consumers = [] } = topics[topic]!;
+  for (const event of events) {
+    await Promise.all([
+      recorder?.confirm(event.messageId),
+      ...consumers.map((consumer) => inbox.deliver(consumer, event)),
+    ]);
+  }
 }
 
-/** Opens a family-account system on its own database, and starts its consumers. */
-export async function openReactions(): Promise<Reactions> {
-  const system = await openFamilyAccountSystem();
-  const topics = eventsIn(system);
-  const ignore = () => undefined;
-  const inbox = new Inbox(system.orm, { ownSource: '/family-account', log: { warn: ignore, error: ignore } });
-  inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
-  return {
-    system,
-    async deliver(topic, events) {
-      const { recorder, consumers = [] } = topics[topic]!;
-      for (const event of events) {
-        await Promise.all([
-          recorder?.confirm(event.messageId),
-          ...consumers.map((consumer) => inbox.deliver(consumer, event)),
-        ]);
-      }
-    },
-    isMember: async (id, memberId) => (await system.membersOf(id)).memberIds.includes(memberId),
-    deferredOf: (aggregateId) =>
-      system.database.sql('select state, attempts from eventing.kept_delivery where aggregate_id = $1', [aggregateId]),
-    async [Symbol.asyncDispose]() {
-      await inbox[Symbol.asyncDispose]();
-      await system[Symbol.asyncDispose]();
-    },
-  };
-}
+export const isMember = async (familyAccountId: string, memberId: string): Promise<boolean> =>
+  (await system.membersOf(familyAccountId)).memberIds.includes(memberId);
+
+/** Returns the state of each deferred delivery of an aggregate's events. */
+export const deferredOf = (aggregateId: string) =>
+  system.database.sql('select state, attempts from eventing.kept_delivery where aggregate_id = $1', [aggregateId]);
 
 /** Builds an event on the member system's external topic. */
 export function memberEvent(memberId: string, sequence: number, eventType: string): ReceivedEvent {

@@ -1,17 +1,11 @@
 import { LockMode, wrap } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { withProvenance } from '#eventing/provenance';
-import { type Fixture, Lamp, openFixture } from '../fixture.ts';
+import { Lamp } from '../fixture.ts';
+import { close, fixture, install, open, storedEvents, typesOf } from './lamps.ts';
 
-let fixture: Fixture;
-beforeAll(async () => {
-  fixture = await openFixture();
-});
-afterAll(() => fixture[Symbol.asyncDispose]());
-
-const storedEvents = (lamp: Lamp) => fixture.storedEvents(lamp);
-const typesOf = (lamp: Lamp) => fixture.typesOf(lamp);
-const install = (place?: string) => fixture.install(place);
+beforeAll(open);
+afterAll(close);
 
 describe('An event exists if and only if its transaction committed (P1):', () => {
   test('a flush stores the entity, its event and its outbox message together', async () => {

@@ -1,15 +1,9 @@
 import { eventually } from '../../../support/eventually.ts';
-import { type Fixture, Lamp, openFixture } from '../fixture.ts';
+import { Lamp } from '../fixture.ts';
+import { close, fixture, install, open, storedEvents, typesOf } from './lamps.ts';
 
-let fixture: Fixture;
-beforeAll(async () => {
-  fixture = await openFixture();
-});
-afterAll(() => fixture[Symbol.asyncDispose]());
-
-const storedEvents = (lamp: Lamp) => fixture.storedEvents(lamp);
-const typesOf = (lamp: Lamp) => fixture.typesOf(lamp);
-const install = (place?: string) => fixture.install(place);
+beforeAll(open);
+afterAll(close);
 
 /** Counts the transactions of this database that wait for a lock. */
 const waiters = async (): Promise<number> =>

@@ -1,15 +1,9 @@
 import { v7 as uuid } from 'uuid';
-import { type Fixture, Lamp, openFixture } from '../fixture.ts';
+import { Lamp } from '../fixture.ts';
+import { close, fixture, install, open, storedEvents, typesOf } from './lamps.ts';
 
-let fixture: Fixture;
-beforeAll(async () => {
-  fixture = await openFixture();
-});
-afterAll(() => fixture[Symbol.asyncDispose]());
-
-const storedEvents = (lamp: Lamp) => fixture.storedEvents(lamp);
-const typesOf = (lamp: Lamp) => fixture.typesOf(lamp);
-const install = (place?: string) => fixture.install(place);
+beforeAll(open);
+afterAll(close);
 
 describe('An event exists if and only if its transaction committed (P1):', () => {
   test('events of several flushes in one transaction are stored in the order raised', async () => {
