@@ -17,6 +17,11 @@ const wholeSystem = { setupFilesAfterEnv: ['<rootDir>/test/support/whole-system.
 export default {
   // For tests that hang. Not a measure of speed: machines are busy. Below the API's keep-alive of 95 s, which would end such a test as well.
   testTimeout: 60_000,
+  // Of `npm run coverage`. The main files run in processes of their own, which only the e2e tests start.
+  coverageProvider: 'v8',
+  collectCoverageFrom: ['lib/**/*.ts', 'services/**/*.ts', 'ops/**/*.ts'],
+  coverageDirectory: '.data/coverage',
+  coverageReporters: ['text-summary', 'json-summary', 'lcovonly'],
   projects: [
     project('unit'),
     project('int', {

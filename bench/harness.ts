@@ -66,7 +66,7 @@ export async function openStage(stack: AsyncDisposableStack, progress: Progress)
 }
 
 async function openDatabase(folder: string, stack: AsyncDisposableStack, progress: Progress) {
-  const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), log: (line) => progress.say(line) });
+  const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), log: (line) => progress.print(line) });
   stack.defer(() => postgres.stop());
   const urls = await createSystem(postgres.superuserUrl, { database: 'bench', rolePrefix: 'bench' });
   await migrate({ url: urls.owner, migrations: eventingMigrations({ roles: 'bench' }), print: () => undefined });

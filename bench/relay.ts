@@ -32,7 +32,7 @@ for (const keys of KEYS) {
       const stored = await stage.stored();
       if (stored !== MESSAGES) throw new Error(`${name}: the broker has ${stored} of ${MESSAGES} messages`);
       rates.set(name, [...(rates.get(name) ?? []), MESSAGES / seconds]);
-      progress.say(`${keys} keys, round ${round}, ${name}: ${Math.round(MESSAGES / seconds)} messages/s`);
+      progress.print(`${keys} keys, round ${round}, ${name}: ${Math.round(MESSAGES / seconds)} messages/s`);
     }
   }
   const [one, four, relayed] = [...rates.values()].map(median) as [number, number, number];

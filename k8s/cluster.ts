@@ -182,7 +182,7 @@ if (import.meta.main) {
   const progress = new Progress(process.stdout);
   try {
     if (!command) throw new Error(`Usage: node k8s/cluster.ts ${Object.keys(commands).join('|')}`);
-    await command((line) => progress.say(line), values);
+    await command((line) => progress.print(line), values);
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);
     process.exitCode = 1;

@@ -7,7 +7,7 @@ import { help, type Options, readOptions } from './options.ts';
 import { Progress } from './progress.ts';
 import { playStory } from './story.ts';
 import { lock } from './supervisor/lock.ts';
-import { endLeftovers } from './supervisor/orphans.ts';
+import { stopOrphans } from './supervisor/orphans.ts';
 import type { Running } from './supervisor/running.ts';
 import { interruption } from './supervisor/signals.ts';
 import { startSystem } from './topology/system.ts';
@@ -22,19 +22,20 @@ async function main(): Promise<number> {
   const stack = new AsyncDisposableStack();
   try {
     await prepare(options, stack);
-    stack.defer(() => progress.say('All processes stopped.'));
+    stack.defer(() => progress.print('All processes stopped.'));
     const running = await startSystem({ options, progress, stack, stop, force });
-    progress.say('All processes are ready.');
+    progress.print('All processes are ready.');
     const played = options.story ? await play(running) : true;
     if (options.once) return played ? 0 : 1;
     for (const line of welcome(running)) progress.line(line);
     if (!stop.aborted) await once(stop, 'abort');
     return isSignal(stop.reason) ? 0 : 1;
   } catch (error) {
-    if (!stop.aborted) progress.say(`Start failed: ${(error as Error).message}`);
+    if (!stop.aborted) progress.print(`Start failed: ${(error as Error).message}`);
     return 1;
   } finally {
-    if (stop.aborted && !isSignal(stop.reason)) progress.say(`Unexpected error in the runner: ${inspect(stop.reason)}`);
+    if (stop.aborted && !isSignal(stop.reason))
+      progress.print(`Unexpected error in the runner: ${inspect(stop.reason)}`);
     await stack.disposeAsync();
   }
 }
@@ -47,8 +48,8 @@ function isSignal(reason: unknown): boolean {
 async function prepare({ dataDir, fresh }: Options, stack: AsyncDisposableStack): Promise<void> {
   await mkdir(dataDir, { recursive: true });
   stack.use(lock(dataDir));
-  const orphans = await endLeftovers(dataDir);
-  if (orphans.length > 0) progress.say(`Stopped processes of a killed run: ${orphans.join(', ')}`);
+  const orphans = await stopOrphans(dataDir);
+  if (orphans.length > 0) progress.print(`Stopped processes of a killed run: ${orphans.join(', ')}`);
   if (fresh) await reset(dataDir);
 }
 
@@ -76,7 +77,7 @@ async function play(running: Running): Promise<boolean> {
   return Promise.race([story, interrupted]).then(
     () => true,
     (error: Error) => {
-      progress.say(`The story failed: ${error.message}. Logs of all processes: ${join(options.dataDir, 'logs')}`);
+      progress.print(`The story failed: ${error.message}. Logs of all processes: ${join(options.dataDir, 'logs')}`);
       return false;
     },
   );

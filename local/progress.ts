@@ -25,7 +25,7 @@ export class Progress {
   }
 
   /** Prints a message with the seconds since the start. */
-  say(text: string): void {
+  print(text: string): void {
     this.line(`${((performance.now() - this.#since) / 1000).toFixed(1).padStart(6)} s  ${text}`);
   }
 
@@ -36,7 +36,7 @@ export class Progress {
       this.#isLive = true;
     } else if (performance.now() - this.#lastLive > SECONDS_BETWEEN_LINES * 1000) {
       this.#lastLive = performance.now();
-      this.say(text);
+      this.print(text);
     }
   }
 

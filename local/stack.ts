@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { dataDirectory } from './options.ts';
-import { family, identify, send } from './supervisor/process-identity.ts';
+import { identify, processTree, send } from './supervisor/process-identity.ts';
 import { type Running, type RunningProcess, readRunning } from './supervisor/running.ts';
 
 const usage = `Usage:
@@ -52,7 +52,7 @@ async function act(verb: keyof typeof signals, name: string, { processes }: Runn
   // A restart only stops the process: the supervisor starts it again.
   const signal = signals[verb] ?? target.stopSignal;
   // PostgreSQL works in child processes, which a signal to the parent alone does not freeze.
-  const targets = verb === 'stop' || verb === 'cont' ? await family(target.pid) : [target.pid];
+  const targets = verb === 'stop' || verb === 'cont' ? await processTree(target.pid) : [target.pid];
   for (const pid of targets) send(pid, signal);
   // A frozen process handles the stop signal only after SIGCONT.
   if (verb === 'restart') send(target.pid, 'SIGCONT');

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
 import { z } from 'zod';
-import { asyncApi, broken, type Contract, messageOf, type Published, published } from '#eventing/contract';
+import { asyncApi, type Contract, extendPublished, messageOf, type Published, violations } from '#eventing/contract';
 import { allContractFiles, contracts } from '../docs/contracts.ts';
 
 const read = (path: string) => readFileSync(join(import.meta.dirname, '..', path), 'utf8');
@@ -15,13 +15,13 @@ describe.each(Object.entries(contracts))('The contract in %s', (folder, contract
   const before = JSON.parse(read(`${folder}/published.json`)) as Published;
 
   test('still contains everything that was published', () => {
-    expect(broken(contract, before)).toEqual([]);
+    expect(violations(contract, before)).toEqual([]);
   });
 
   test('may gain event types and attribute types', () => {
     const [type] = Object.keys(contract.eventTypes) as [string];
     const more = { ...contract.eventTypes, [type]: [...contract.eventTypes[type]!, 'nickname'], 'lamp.lit': [] };
-    expect(broken(withTypes(contract, more), before)).toEqual([]);
+    expect(violations(withTypes(contract, more), before)).toEqual([]);
   });
 
   describe('reports a breach with its remedy:', () => {
@@ -52,16 +52,16 @@ describe.each(Object.entries(contracts))('The contract in %s', (folder, contract
       ['the topic changes', 'topic', { system: { ...system, name: 'lamp' } }],
     ])('%s', (_, path, change) => {
       const message = `${path} differs from what was published: restore it. Types may be added, fields never; another form needs a new topic.`;
-      expect(broken({ ...contract, ...change }, before)).toContain(message);
+      expect(violations({ ...contract, ...change }, before)).toContain(message);
     });
 
     test('an event type or an attribute type is removed', () => {
       const remaining = Object.fromEntries(types.map((it) => [it, contract.eventTypes[it]!]));
       const eventRemoved = `${type} was published: restore it, even if it is never emitted again.`;
-      expect(broken(withTypes(contract, remaining), before)).toEqual([eventRemoved]);
+      expect(violations(withTypes(contract, remaining), before)).toEqual([eventRemoved]);
       const [attribute, ...attributes] = contract.eventTypes[type]!;
       const attributeRemoved = `${attribute} of ${type} was published: restore it, even if it never changes again.`;
-      expect(broken({ ...contract, eventTypes: { ...contract.eventTypes, [type]: attributes } }, before)).toEqual([
+      expect(violations({ ...contract, eventTypes: { ...contract.eventTypes, [type]: attributes } }, before)).toEqual([
         attributeRemoved,
       ]);
     });
@@ -69,7 +69,7 @@ describe.each(Object.entries(contracts))('The contract in %s', (folder, contract
     test.each(Object.keys(messageOf(contract).shape))('the envelope gains %s', (attribute) => {
       const { [attribute]: _, ...properties } = before.message.properties as Record<string, unknown>;
       const message = expect.stringMatching(`^message\\.properties\\.${attribute} differs from what was published`);
-      expect(broken(contract, { ...before, message: { ...before.message, properties } })).toContainEqual(message);
+      expect(violations(contract, { ...before, message: { ...before.message, properties } })).toContainEqual(message);
     });
   });
 
@@ -83,9 +83,9 @@ describe.each(Object.entries(contracts))('The contract in %s', (folder, contract
 
 test('the published form only gains event and attribute types', () => {
   const contract = contracts['services/member/contract']!;
-  const { eventTypes: _, ...form } = published(contract, undefined);
+  const { eventTypes: _, ...form } = extendPublished(contract, undefined);
   const before = { ...form, topic: 'elsewhere', eventTypes: { 'member.registered': ['once'], 'member.gone': ['x'] } };
-  const after = published(contract, before);
+  const after = extendPublished(contract, before);
   expect(after.topic).toBe('elsewhere');
   expect(after.eventTypes['member.registered']).toEqual(['email', 'name', 'once']);
   expect(after.eventTypes['member.gone']).toEqual(['x']);

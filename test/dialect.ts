@@ -7,10 +7,20 @@
 export const oldIdentifiers = [
   ...['PART_SECONDS', 'LINGER_SECONDS', 'END_SIDECAR', 'SILENCE_SECONDS', 'REPAIR_AFTER_SECONDS'],
   ...['lingerSeconds', 'endpointsSeconds', 'drainSeconds', 'silenceSeconds', 'repairSeconds', 'silenceMs'],
-  ...['heardAt', 'missedSince', 'unheardSince', 'cameBack', 'comesBack', 'topicsOut', 'claimMissing'],
+  ...['heardAt', 'missedSince', 'unheardSince', 'cameBack', 'comesBack', 'topicsOut', 'claimMissing', 'relayedAt'],
   ...['Journey', 'findJourney', 'HeardTopic', 'Hearing', 'KeptDelivery', 'keepFailed', 'keepEarly', 'findKept'],
   ...['putBack', 'PutBack', 'moveHeads', 'LostFact', 'recallFact', 'notRecalled', 'Overtaken'],
-  ...['partWhenLeaving', 'Neighbours', 'Neighbourhood', 'rememberSessions', 'mustOwn', 'LogInLimits', 'lastWords'],
+  ...[
+    'partWhenLeaving',
+    'Neighbours',
+    'Neighbourhood',
+    'rememberSessions',
+    'mustOwn',
+    'wroteOutbox',
+    'momentOfRaising',
+    'LogInLimits',
+    'lastWords',
+  ],
 ] as const;
 
 /** Phrases, in any case. */

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
  * Shows that every test of an earlier commit still exists, under its old name or the one in tools/test-names.tsv:
- * `node tools/test-names.ts COMMIT`. The table is for the commit before decision 0027.
+ * `node tools/test-names.ts COMMIT`. The table is for fd48cbd, the last commit before decision 0027.
  */
 const root = join(import.meta.dirname, '..');
 const git = (...args: string[]) => execFileSync('git', args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 28 });
@@ -19,7 +19,9 @@ const lines = readFileSync(join(root, 'tools/test-names.tsv'), 'utf8').split('\n
 const renamed = new Map(
   lines.filter((line) => line !== '' && !line.startsWith('#')).map((line) => line.split('\t') as [string, string]),
 );
-const files = git('ls-files', 'test').split('\n').filter(isTest);
+const files = git('ls-files', '--cached', '--others', '--exclude-standard', 'test')
+  .split('\n')
+  .filter((path) => isTest(path) && existsSync(join(root, path)));
 const now = new Set(files.flatMap((path) => namesIn(readFileSync(join(root, path), 'utf8'))));
 const before = git('ls-tree', '-r', '--name-only', commit)
   .split('\n')

@@ -5,7 +5,7 @@ import { uuid } from '#http/schema';
 import { DomainError } from '#process/errors';
 
 const isoTime = z.iso.datetime();
-const hop = z.object({ name: z.string(), at: isoTime.nullable(), trouble: z.string().nullable() });
+const hop = z.object({ name: z.string(), at: isoTime.nullable(), problem: z.string().nullable() });
 
 /**
  * Declares the routes for canaries: synthetic events that check every hop.
@@ -45,8 +45,8 @@ export function canaryRoutes(canaries: Readonly<Record<string, Canaries>>): Rout
   ];
 }
 
-/** Keeps the trouble of the first hop that the canary has not reached: the later hops only wait for it. */
+/** Keeps the problem of the first hop that the canary has not reached: the later hops only wait for it. */
 function withFirstTrouble(hops: readonly Hop[]): Hop[] {
   const first = hops.findIndex(({ at }) => at === null);
-  return hops.map((hop, index) => (index === first ? hop : { ...hop, trouble: null }));
+  return hops.map((hop, index) => (index === first ? hop : { ...hop, problem: null }));
 }

@@ -76,7 +76,7 @@ export function deadLetterRoutes({ system, consumers }: DeadLetterRoutesOptions)
       'POST',
       '/v1/dead-letters/:consumer/:eventId/redrive',
       endpoint({
-        summary: 'Redrive a delivery: the consumer retries it at once',
+        summary: 'Redrive a delivery: the consumer retries it immediately',
         access: ['operator'],
         params: delivery,
         responses: { 204: 'The delivery will be retried' },

@@ -10,11 +10,11 @@ export interface RestoreCommand {
   /** The group `restoreSettings`, with the service's own descriptions. */
   readonly settings: { readonly [K in keyof typeof restoreSettings]: Setting<Config<typeof restoreSettings>[K]> };
   readonly events: RestoreOptions['events'];
-  /** Opens the service's database; `channel` names this program in the event store. */
+  /** Opens the service's database; `program` is recorded with each event in the event store. */
   open(options: {
     url: string;
     masterKeys: readonly Buffer[];
-    channel: string;
+    program: string;
   }): Promise<Pick<RestoreOptions, 'orm' | 'replay' | 'end' | 'finish'> & AsyncDisposable>;
 }
 
@@ -26,7 +26,7 @@ export function runRestore({ system, settings, events, open }: RestoreCommand): 
   return run(`${system.name}-restore`, async ({ stack, log }) => {
     const config = readConfig(settings);
     const database = stack.use(
-      await open({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, channel: 'restore' }),
+      await open({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, program: 'restore' }),
     );
     const connection = await connectNats(config.NATS_URL);
     stack.defer(() => connection.close());

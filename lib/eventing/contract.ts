@@ -32,20 +32,20 @@ export function dataSchema({ data }: Contract): Json {
  * Adds the new event and attribute types of a contract to what was published before.
  * @param before undefined for a contract that was never published
  */
-export function published(contract: Contract, before: Published | undefined): Published {
+export function extendPublished(contract: Contract, before: Published | undefined): Published {
   const eventTypes = { ...before?.eventTypes };
   for (const [type, attributes] of Object.entries(contract.eventTypes))
     eventTypes[type] = [...new Set([...(eventTypes[type] ?? []), ...attributes])].sort();
-  return { ...form(contract), ...before, eventTypes };
+  return { ...shapeOf(contract), ...before, eventTypes };
 }
 
 /**
  * Compares a contract with what was published of it.
  * @returns one sentence for each violation, with its remedy; empty when the contract is compatible
  */
-export function broken(contract: Contract, before: Published): string[] {
+export function violations(contract: Contract, before: Published): string[] {
   const { eventTypes: types, ...oldForm } = before;
-  const changed = differences(oldForm, form(contract)).map(
+  const changed = differences(oldForm, shapeOf(contract)).map(
     (path) =>
       `${path} differs from what was published: restore it. Types may be added, fields never; another form needs a new topic.`,
   );
@@ -60,7 +60,7 @@ export function broken(contract: Contract, before: Published): string[] {
 }
 
 /** Returns the parts of a contract that may never change. */
-function form(contract: Contract): Omit<Published, 'eventTypes'> {
+function shapeOf(contract: Contract): Omit<Published, 'eventTypes'> {
   const types = Object.keys(contract.eventTypes);
   const { $schema: _, ...message } = z.toJSONSchema(messageOf(contract), {
     override({ jsonSchema }) {
@@ -193,7 +193,9 @@ export function contractFiles(
   return {
     'external-events.schema.json': json(dataSchema(contract)),
     'asyncapi.json': json(asyncApi(contract)),
-    'published.json': json(published(contract, before === undefined ? undefined : (JSON.parse(before) as Published))),
+    'published.json': json(
+      extendPublished(contract, before === undefined ? undefined : (JSON.parse(before) as Published)),
+    ),
     'README.md': `${head}<!-- events -->\n\n${attributeTable(contract)}\n\n<!-- /events -->${tail}`,
   };
 }

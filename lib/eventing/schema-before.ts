@@ -8,7 +8,7 @@ const migrated = new WeakSet<object>();
  * `kept_delivery.topic`, and this release must work with it too (docs/decisions/0015). A positive result is cached.
  * To be removed in the next release.
  */
-export async function hasConflicts(em: EntityManager): Promise<boolean> {
+export async function hasConflictTables(em: EntityManager): Promise<boolean> {
   const connection = em.getConnection('write');
   if (migrated.has(connection)) return true;
   const [row] = await execute<{ it: boolean }>(em, `select to_regclass('eventing.applied') is not null as it`);

@@ -14,7 +14,7 @@ import { addDocsPage } from './docs-page.ts';
 import { addEventsPage } from './events-page.ts';
 import { IDEMPOTENCY_KEY, type Idempotency, type SentAnswer } from './idempotency.ts';
 import { authenticateAt, type Listener, routesAt } from './listeners.ts';
-import { closeConnectionWhenShuttingDown, refuse, securityHeaders } from './middleware.ts';
+import { closeConnectionWhenShuttingDown, refuseUnknownRoutes, securityHeaders } from './middleware.ts';
 import { describeApi } from './openapi.ts';
 import { type RequestState, requestLog } from './request-log.ts';
 import type { Answer, Call, Route } from './route.ts';
@@ -56,7 +56,7 @@ export function createApi({ log, health, appToken, deliveries, trustProxy = fals
     // Only broken connections get here: requestLog turns all other errors into responses.
     koa.on('error', (error) => log.debug({ err: error }, 'connection error'));
     const first = [requestLog(log), securityHeaders, closeConnectionWhenShuttingDown(health), contentCoding];
-    for (const middleware of [...first, ...before, router.routes(), refuse(router)]) koa.use(middleware);
+    for (const middleware of [...first, ...before, router.routes(), refuseUnknownRoutes(router)]) koa.use(middleware);
     return koa;
   };
   const routerAt = (listener: Listener): Router =>

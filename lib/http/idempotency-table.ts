@@ -48,7 +48,7 @@ export async function read(tx: EntityManager, keyHash: Buffer): Promise<{ finger
  * Stores the answer to the request that claimed the key, in `tx`'s transaction.
  * @param subject id of the person that the answer is about, if any
  */
-export async function keep(
+export async function storeAnswer(
   tx: EntityManager,
   keyHash: Buffer,
   { answer, subject }: { answer: Buffer; subject: string | undefined },

@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { DependencyUnavailable, DomainError } from '#process/errors';
-import { claim, deleteOld, keep, read } from './idempotency-table.ts';
+import { claim, deleteOld, read, storeAnswer } from './idempotency-table.ts';
 
 /**
  * https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header: quoted as specified, or bare as most
@@ -79,7 +79,7 @@ export class Idempotency {
           return { answer: JSON.parse(this.#open(key, first.answer)) as SentAnswer, replayed: true };
         }
         const { subject, ...answer } = await work(tx);
-        await keep(tx, keyHash, { answer: this.#seal(key, JSON.stringify(answer)), subject });
+        await storeAnswer(tx, keyHash, { answer: this.#seal(key, JSON.stringify(answer)), subject });
         return { answer, replayed: false };
       });
     } finally {
@@ -91,7 +91,7 @@ export class Idempotency {
    * Starts deleting expired answers periodically, so that they are deleted even if no further request arrives.
    * @returns stops the cleanup when disposed
    */
-  forgetting(em: EntityManager, log: { warn(fields: object, message: string): void }, everyMs = 600_000): Disposable {
+  startCleanup(em: EntityManager, log: { warn(fields: object, message: string): void }, everyMs = 600_000): Disposable {
     const cleanUp = () =>
       deleteOld(em.fork()).catch((error: unknown) =>
         log.warn({ err: error }, 'could not delete expired answers, retrying later'),

@@ -4,7 +4,7 @@ import { DependencyUnavailable, DomainError } from '#process/errors';
 import type { Health } from '#process/health';
 
 /** Responds to requests that no route has handled. @throws DomainError 404, 405, or 503 for an event */
-export function refuse(router: Router): Middleware {
+export function refuseUnknownRoutes(router: Router): Middleware {
   return (ctx) => {
     const allowed = new Set(router.match(ctx.path, ctx.method).path.flatMap(({ methods }) => methods));
     if (allowed.size > 0) return refuseMethod(ctx, [...allowed, 'OPTIONS']);

@@ -3,8 +3,8 @@ import { Migrator } from '@mikro-orm/migrations';
 import { type MigrationObject, MikroORM, type Options } from '@mikro-orm/postgresql';
 import { Client, type ClientBase } from 'pg';
 import { EventingEntityManager } from '#eventing/entity-manager';
-import { endUselessConnections } from './dead-connections.ts';
-import { setSession, settleSession } from './session-settings.ts';
+import { closeDeadConnections } from './dead-connections.ts';
+import { correctSession, setSession } from './session-settings.ts';
 
 export interface ConnectOptions {
   readonly url: string;
@@ -64,8 +64,8 @@ function open({
       keepAliveInitialDelayMillis: 30_000,
       // Randomised, so that processes started at the same time do not reconnect at the same time.
       maxLifetimeSeconds: LIFETIME_SECONDS * (0.8 + 0.4 * Math.random()),
-      onConnect: settleSession,
-      onPoolCreated: endUselessConnections,
+      onConnect: correctSession,
+      onPoolCreated: closeDeadConnections,
     },
     logger: (message) => (log ? log.warn(message) : undefined),
     colors: false,

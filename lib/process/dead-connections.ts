@@ -14,7 +14,7 @@ import { databaseFault } from '#eventing/database-faults';
  * - Connections that become ready while the pool is closing. By then Kysely has dropped the pool, so it fails without
  *   releasing the connection, and closing would wait for it indefinitely.
  */
-export function endUselessConnections(pool: Pool): void {
+export function closeDeadConnections(pool: Pool): void {
   const held = new Set<PoolClient>();
   const useless = new WeakSet<PoolClient>();
   /** Connections without a successful statement since they were handed out. */

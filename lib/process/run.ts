@@ -33,7 +33,7 @@ export async function run(name: string, main: (context: ProcessContext) => Promi
   };
   process.on('SIGTERM', stop).on('SIGINT', stop);
   for (const event of ['uncaughtException', 'unhandledRejection'] as const)
-    process.on(event, (error) => die(log, error));
+    process.on(event, (error) => crash(log, error));
   try {
     const closeWithin = (seconds: number) => {
       shutdownTimeoutSeconds = seconds;
@@ -57,7 +57,7 @@ async function close(
   let timer: NodeJS.Timeout | undefined;
   try {
     for (const step of steps) await step();
-    timer = setTimeout(() => die(log, new Error('The shutdown exceeded its timeout')), shutdownTimeoutSeconds * 1000);
+    timer = setTimeout(() => crash(log, new Error('The shutdown exceeded its timeout')), shutdownTimeoutSeconds * 1000);
     await stack.disposeAsync();
     log.info('stopped');
     return 0;
@@ -70,7 +70,7 @@ async function close(
 }
 
 /** After an unexpected error the state in memory cannot be trusted, so the process does not close anything. */
-function die(log: Log, error: unknown): never {
+function crash(log: Log, error: unknown): never {
   log.fatal({ err: error }, 'fatal error, exiting');
   process.exit(1);
 }

@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg';
 
 /** Timeouts of the app's role, in milliseconds. Other roles have none, because their work takes longer. */
-export const timeOuts = {
+export const TIMEOUTS = {
   /** Longer than any statement of the services, shorter than the timeouts of callers and of the HTTP server. */
   statement_timeout: 15_000,
   /** An abandoned transaction holds row locks and keeps VACUUM from removing any dead row in the database. */
@@ -28,7 +28,7 @@ export const setSession = Object.entries(sessionSettings)
   .join(' ');
 
 /** Values set in place of wrong ones. For `synchronous_commit` every value but `off` is right: a stricter one stays. */
-const CORRECTIONS = { ...timeOuts, ...sessionSettings, synchronous_commit: 'on' };
+const CORRECTIONS = { ...TIMEOUTS, ...sessionSettings, synchronous_commit: 'on' };
 
 const isRight = (name: string, condition: string) => `('${name}', current_setting('${name}') ${condition})`;
 const FIND_WRONG = `
@@ -44,9 +44,9 @@ select name || ' is ' || current_setting(name) as wrong,
     isRight('session_replication_role', `= 'origin'`),
     // With `off`, a crash of PostgreSQL can lose a transaction whose event has already been published.
     isRight('synchronous_commit', `<> 'off'`),
-    ...Object.keys(timeOuts).map((name) => isRight(name, `<> '0'`)),
+    ...Object.keys(TIMEOUTS).map((name) => isRight(name, `<> '0'`)),
   ].join(', ')}) as setting(name, "isRight")
-  left join jsonb_each_text($2) as mended(name, value) using (name)
+  left join jsonb_each_text($2) as corrections(name, value) using (name)
  where not "isRight"`;
 
 /**
@@ -55,7 +55,7 @@ select name || ' is ' || current_setting(name) as wrong,
  * so there they must be correct.
  * @throws Error naming the settings that stay wrong, and the remedy
  */
-export async function settleSession(client: ClientBase): Promise<void> {
+export async function correctSession(client: ClientBase): Promise<void> {
   const { processID, user, database } = client as ClientBase & Record<'processID' | 'user' | 'database', unknown>;
   // A pooler reports a process id of its own, which differs from the session's.
   const { rows } = await client.query<{ wrong: string; isMended: boolean }>(FIND_WRONG, [processID, CORRECTIONS]);

@@ -8,7 +8,7 @@ export interface EventTrace {
     target: string;
     channel: string;
     topic: string;
-    relayedAt: string | null;
+    sentAt: string | null;
     publishedAt: string | null;
   }[];
   readonly handledBy: readonly { consumer: string; at: string }[];
@@ -35,8 +35,8 @@ export function timeline(traces: readonly EventTrace[], colour: boolean): string
 }
 
 function hops(trace: EventTrace): { at: string; what: string }[] {
-  const messages = trace.messages.flatMap(({ topic, relayedAt, publishedAt }) => [
-    ...(relayedAt ? [{ at: relayedAt, what: `relayed to ${topic}` }] : []),
+  const messages = trace.messages.flatMap(({ topic, sentAt, publishedAt }) => [
+    ...(sentAt ? [{ at: sentAt, what: `sent to ${topic}` }] : []),
     ...(publishedAt ? [{ at: publishedAt, what: `confirmed on ${topic}: published` }] : []),
   ]);
   const handled = trace.handledBy.map(({ consumer, at }) => ({ at, what: `handled by ${consumer}` }));

@@ -29,7 +29,7 @@ const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS, STABLE_AFTER_MS, GRACE_MS] = [200, 10_0
 export class ManagedProcess {
   readonly spec: ProcessSpec;
   readonly #log: string;
-  readonly #say: (line: string) => void;
+  readonly #print: (line: string) => void;
   readonly #changed: () => void;
   readonly #stopping = new AbortController();
   readonly #ready = Promise.withResolvers<void>();
@@ -41,17 +41,17 @@ export class ManagedProcess {
     restarts: 0,
   };
   #child: ChildProcess | undefined;
-  #life: Promise<void> = Promise.resolve();
+  #ended: Promise<void> = Promise.resolve();
 
   /**
    * @param options.log file that the output is appended to
-   * @param options.say called with a line for the terminal when the process exits and when it is restarted
+   * @param options.print called with a line for the terminal when the process exits and when it is restarted
    * @param options.changed called when the result of `describe` changes
    */
-  constructor(spec: ProcessSpec, options: { log: string; say: (line: string) => void; changed: () => void }) {
+  constructor(spec: ProcessSpec, options: { log: string; print: (line: string) => void; changed: () => void }) {
     this.spec = spec;
     this.#log = options.log;
-    this.#say = options.say;
+    this.#print = options.print;
     this.#changed = options.changed;
   }
 
@@ -66,7 +66,7 @@ export class ManagedProcess {
    * @throws Error if it is stopped before
    */
   start(): Promise<void> {
-    this.#life = this.#live();
+    this.#ended = this.#superviseUntilEnd();
     return this.#ready.promise;
   }
 
@@ -77,7 +77,7 @@ export class ManagedProcess {
     // A frozen process handles the signal above only after SIGCONT.
     this.#signal('SIGCONT');
     const timer = setTimeout(() => this.kill(), GRACE_MS);
-    await this.#life;
+    await this.#ended;
     clearTimeout(timer);
   }
 
@@ -93,7 +93,7 @@ export class ManagedProcess {
     }
   }
 
-  async #live(): Promise<void> {
+  async #superviseUntilEnd(): Promise<void> {
     const { signal } = this.#stopping;
     let pause = FIRST_PAUSE_MS;
     while (!signal.aborted) {
@@ -101,7 +101,7 @@ export class ManagedProcess {
       const exit = await this.#run();
       if (signal.aborted) break;
       if (performance.now() - since > STABLE_AFTER_MS) pause = FIRST_PAUSE_MS;
-      this.#say(`${this.spec.name} exited (${exit}), restarting in ${pause / 1000} s`);
+      this.#print(`${this.spec.name} exited (${exit}), restarting in ${pause / 1000} s`);
       this.#become({ state: 'waiting', restarts: this.#now.restarts + 1 });
       await delay(pause, undefined, { signal }).catch(() => undefined);
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
@@ -146,7 +146,7 @@ export class ManagedProcess {
     this.#become({ pid: child.pid, command: this.spec.command.join(' '), started, state: 'starting' });
     while (this.#child === child && !(await this.spec.isReady().catch(() => false))) await delay(50);
     if (this.#child !== child || this.#stopping.signal.aborted) return;
-    if (this.#now.restarts > 0) this.#say(`${this.spec.name} restarted`);
+    if (this.#now.restarts > 0) this.#print(`${this.spec.name} restarted`);
     this.#become({ state: 'running' });
     this.#ready.resolve();
   }

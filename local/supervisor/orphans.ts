@@ -6,7 +6,7 @@ import { type Running, readRunning, removeRunning } from './running.ts';
  * but another command line or start time is left alone: the id was reused.
  * @returns the names of the stopped processes
  */
-export async function endLeftovers(dataDir: string): Promise<string[]> {
+export async function stopOrphans(dataDir: string): Promise<string[]> {
   const running = await readRunning(dataDir).catch(() => undefined);
   if (!running) return [];
   const orphans: string[] = [];

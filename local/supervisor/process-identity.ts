@@ -57,7 +57,7 @@ export function send(pid: number, signal: NodeJS.Signals): void {
  * Returns the ids of a process and its descendants, parents first. The process group would not do: each child of
  * PostgreSQL has its own session.
  */
-export async function family(pid: number): Promise<number[]> {
+export async function processTree(pid: number): Promise<number[]> {
   const { stdout } = await run('ps', ['-A', '-o', 'pid=,ppid=']);
   const all = stdout
     .trim()

@@ -11,19 +11,19 @@ export type Layer = (typeof layers)[number];
 /** Keeps a set of processes running and stops them in order. */
 export class Supervisor {
   readonly #logDir: string;
-  readonly #say: (line: string) => void;
+  readonly #print: (line: string) => void;
   readonly #changed: () => void;
   readonly #processes = new Map<ManagedProcess, Layer>();
   #stopped = false;
 
   /**
    * @param options.logDir directory for one log file per process
-   * @param options.say called with each line for the terminal
+   * @param options.print called with each line for the terminal
    * @param options.changed called when a process starts, exits or becomes ready
    */
-  constructor(options: { logDir: string; say: (line: string) => void; changed: () => void }) {
+  constructor(options: { logDir: string; print: (line: string) => void; changed: () => void }) {
     this.#logDir = options.logDir;
-    this.#say = options.say;
+    this.#print = options.print;
     this.#changed = options.changed;
     mkdirSync(this.#logDir, { recursive: true, mode: 0o700 });
   }
@@ -32,7 +32,7 @@ export class Supervisor {
   async start(layer: Layer, spec: ProcessSpec): Promise<void> {
     if (this.#stopped) throw new Error(`${spec.name} is not started: the supervisor is stopping`);
     const log = join(this.#logDir, `${spec.name}.log`);
-    const managed = new ManagedProcess(spec, { log, say: this.#say, changed: this.#changed });
+    const managed = new ManagedProcess(spec, { log, print: this.#print, changed: this.#changed });
     this.#processes.set(managed, layer);
     await managed.start();
   }

@@ -22,7 +22,7 @@ export async function findProgram(program: Program, progress: Progress, signal: 
   const { name, advice } = program;
   const installed = (await onPath(program, progress)) ?? (await inCache(program));
   if (installed) {
-    progress.say(`${name} ${installed.version}: ${installed.path}`);
+    progress.print(`${name} ${installed.version}: ${installed.path}`);
     return installed.path;
   }
   await mkdir(cacheFolder(), { recursive: true });
@@ -40,7 +40,7 @@ export async function findProgram(program: Program, progress: Progress, signal: 
     } catch (error) {
       signal.throwIfAborted();
       failures.push(`${title}: ${(error as Error).message}`);
-      progress.say(`${name}: ${title} failed: ${(error as Error).message}`);
+      progress.print(`${name}: ${title} failed: ${(error as Error).message}`);
     }
   }
   throw new Error(`Cannot find, download or build ${name}.\n  ${failures.join('\n  ')}\nTo fix this: ${advice}.`);
@@ -62,7 +62,7 @@ async function onPath(program: Program, progress: Progress): Promise<Found | und
     if (!isExecutable) continue;
     const version = await versionOf(path, program);
     if (version && isRecent(version, program.oldest)) return { path, version };
-    progress.say(`Skipping ${path}: version ${version ?? 'unknown'}, need ${program.oldest} or newer, same major`);
+    progress.print(`Skipping ${path}: version ${version ?? 'unknown'}, need ${program.oldest} or newer, same major`);
   }
   return undefined;
 }

@@ -40,7 +40,7 @@ export async function download(
     const program = join(folder, release.path(os, arch));
     await chmod(program, 0o755);
     await rename(program, target);
-    progress.say(`${name} ${release.version} downloaded from ${new URL(url).host}, checksum verified`);
+    progress.print(`${name} ${release.version} downloaded from ${new URL(url).host}, checksum verified`);
   } finally {
     progress.endLive();
     await rm(folder, { recursive: true, force: true });

@@ -31,7 +31,7 @@ export async function goBuild(
   try {
     await go(['build', '-trimpath', '-buildvcs=false', '-o', unfinished, ...build.arguments], build.module, signal);
     await rename(unfinished, target);
-    progress.say(`${name} ${build.version} built with Go (${seconds()} s)`);
+    progress.print(`${name} ${build.version} built with Go (${seconds()} s)`);
   } finally {
     clearInterval(timer);
     progress.endLive();

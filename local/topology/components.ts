@@ -15,7 +15,7 @@ export function declaredTopics(appId: string): string[] {
 }
 
 /** Consumers of a topic, with the settings that the Component declares for them. */
-export interface AskedConsumers {
+export interface RequiredConsumers {
   readonly topic: string;
   readonly apps: readonly string[];
   readonly backOffSeconds: readonly number[];
@@ -26,7 +26,7 @@ export interface AskedConsumers {
  * Returns the JetStream consumers that components/ declares, by Component.
  * @throws Error if a Component has a duration in another unit than seconds
  */
-export function askedConsumers(): AskedConsumers[] {
+export function requiredConsumers(): RequiredConsumers[] {
   return jetstream().flatMap(({ metadata: { name }, spec: { metadata } }) => {
     const declared = subscriptions().filter(({ spec }) => spec.pubsubname === name);
     const values = valuesOf(metadata);

@@ -3,7 +3,7 @@ import { ensureConsumers } from '../../ops/jetstream/ensure-consumers.ts';
 import { ensureStreams } from '../../ops/jetstream/streams.ts';
 import type { ProcessSpec } from '../supervisor/managed-process.ts';
 import { ADMINISTRATOR, brokerArguments, brokerUserNames, brokerUsers, streamLimits, topics } from './broker.ts';
-import { askedConsumers } from './components.ts';
+import { requiredConsumers } from './components.ts';
 import { acceptsConnections } from './postgres.ts';
 import { prepareCluster } from './postgres-cluster.ts';
 
@@ -28,7 +28,7 @@ export async function database(dataDir: string, port: number): Promise<{ spec: P
  * Prepares the broker, with its streams in `dataDir`/nats. It counts as ready once all streams and consumers exist with
  * the settings of components/, which is ensured at each start.
  * @param options.passwords passwords of the users, by name
- * @returns `urls`: the URL of each user, by name; `makeConsumers`: creates the missing consumers of one app, or of all
+ * @returns `urls`: the URL of each user, by name; `createConsumers`: creates the missing consumers of one app, or of all
  */
 export async function broker(
   nats: string,
@@ -37,15 +37,15 @@ export async function broker(
 ): Promise<{
   spec: ProcessSpec;
   urls: Readonly<Record<string, string>>;
-  makeConsumers: (appId?: string) => Promise<void>;
+  createConsumers: (appId?: string) => Promise<void>;
 }> {
   const { port, passwords } = options;
   const urls = Object.fromEntries(
     brokerUserNames().map((name) => [name, `nats://${name}:${passwords[name]}@127.0.0.1:${port}`]),
   );
   const url = urls[ADMINISTRATOR]!;
-  const declared = askedConsumers();
-  const makeConsumers = async (appId?: string) => {
+  const declared = requiredConsumers();
+  const createConsumers = async (appId?: string) => {
     for (const { topic, apps, ...settings } of declared) {
       const selected = apps.filter((app) => !appId || app === appId);
       if (selected.length > 0) await ensureConsumers(url, { [topic]: selected }, settings);
@@ -58,9 +58,9 @@ export async function broker(
     summary: `listens on port ${port}, with ${topics.length} streams`,
     isReady: async () => {
       await ensureStreams(url, topics, streamLimits);
-      await makeConsumers();
+      await createConsumers();
       return true;
     },
   };
-  return { spec, urls, makeConsumers };
+  return { spec, urls, createConsumers };
 }

@@ -36,7 +36,7 @@ export async function makePlan(
   const natsProgram = await findProgram(natsServer, progress, stop);
   const dapr = await findProgram(daprd, progress, stop);
   const ports = stack.use(
-    await takePorts((port) => progress.say(`Port ${port} is in use, choosing another one for the API`)),
+    await takePorts((port) => progress.print(`Port ${port} is in use, choosing another one for the API`)),
   );
   const secrets = await secretsOf(dataDir);
   const postgres = await database(dataDir, await ports.next());
@@ -58,7 +58,7 @@ export async function makePlan(
     daprd: dapr,
     configurations: await writeDaprConfigurations(dataDir),
     brokerUrls: nats.urls,
-    makeConsumers: nats.makeConsumers,
+    createConsumers: nats.createConsumers,
     daprApiToken: secrets.daprApiToken,
     appApiToken: secrets.appApiToken,
   };

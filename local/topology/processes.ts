@@ -16,7 +16,7 @@ const workers = [
 ];
 
 /** What the processes of both systems are configured with. */
-export interface Surroundings {
+export interface ProcessSettings {
   readonly databases: { readonly member: SystemUrls; readonly familyAccount: SystemUrls };
   readonly secrets: Secrets;
   readonly sidecars: SidecarSettings;
@@ -32,7 +32,7 @@ export interface Placed {
 }
 
 /** Returns the processes of both systems: each app with its sidecar, each API with its relay, all `replicas` times. */
-export async function processes(surroundings: Surroundings, replicas: number): Promise<Placed[]> {
+export async function processes(surroundings: ProcessSettings, replicas: number): Promise<Placed[]> {
   const { secrets, databases, nextPort } = surroundings;
   const providerPort = await nextPort();
   const member = { DATABASE_URL: databases.member.app, MASTER_KEY: secrets.member.masterKey };
@@ -82,7 +82,7 @@ interface App {
   readonly relayUrl?: string;
 }
 
-async function withSidecar(app: App, replica: number, surroundings: Surroundings): Promise<Placed[]> {
+async function withSidecar(app: App, replica: number, surroundings: ProcessSettings): Promise<Placed[]> {
   const { nextPort, sidecars: settings, usualPorts } = surroundings;
   const name = replica === 1 ? app.id : `${app.id}-${replica}`;
   const appPorts = {

@@ -10,7 +10,7 @@ export interface SidecarSettings {
   /** Broker URL of each app, with its own user. */
   readonly brokerUrls: Readonly<Record<string, string>>;
   /** Creates the missing consumers of an app: sidecars have no permission to. */
-  readonly makeConsumers: (appId: string) => Promise<void>;
+  readonly createConsumers: (appId: string) => Promise<void>;
   readonly daprApiToken: string;
   readonly appApiToken: string;
 }
@@ -118,7 +118,7 @@ function flags({ appId, appPort, isInvocable, ports, settings }: Parameters<type
 async function isSubscribed(
   appId: string,
   port: number,
-  { daprApiToken, makeConsumers }: SidecarSettings,
+  { daprApiToken, createConsumers }: SidecarSettings,
 ): Promise<boolean> {
   const get = (path: string) =>
     fetch(`http://127.0.0.1:${port}/v1.0/${path}`, {
@@ -129,7 +129,7 @@ async function isSubscribed(
   const [health, metadata] = await Promise.all([get('healthz'), get('metadata')]);
   if (!health.ok) return false;
   // The broker may have lost consumers since it started; daprd would wait for them indefinitely.
-  await makeConsumers(appId);
+  await createConsumers(appId);
   const { subscriptions = [] } = (await metadata.json()) as { subscriptions?: { topic: string }[] };
   const subscribed = new Set(subscriptions.map(({ topic }) => topic));
   return declaredTopics(appId).every((topic) => subscribed.has(topic));

@@ -33,12 +33,12 @@ export async function startSystem({ options, progress, stack, stop, force }: Sta
   const running = (): Running => ({ ...plan.running, processes: supervisor.describe() });
   const supervisor = new Supervisor({
     logDir: join(dataDir, 'logs'),
-    say: (line) => progress.say(line),
+    print: (line) => progress.print(line),
     changed: () => writeRunning(dataDir, running()),
   });
   stack.defer(() => removeRunning(dataDir));
   stack.defer(() => {
-    progress.say('Stopping apps, then sidecars, broker and database');
+    progress.print('Stopping apps, then sidecars, broker and database');
     return supervisor.stop();
   });
   force.addEventListener('abort', () => supervisor.kill());
@@ -52,7 +52,7 @@ async function startAll(plan: Plan, supervisor: Supervisor, progress: Progress, 
   const start = async (layer: Layer, spec: ProcessSpec) => {
     const since = performance.now();
     await supervisor.start(layer, spec);
-    progress.say(`${spec.name} ${spec.summary} (${((performance.now() - since) / 1000).toFixed(1)} s)`);
+    progress.print(`${spec.name} ${spec.summary} (${((performance.now() - since) / 1000).toFixed(1)} s)`);
   };
   const startLayer = (layer: Layer) =>
     Promise.all(plan.placed.filter((it) => it.layer === layer).map(({ spec }) => start(layer, spec)));
@@ -73,7 +73,7 @@ async function migrate({ systems, running }: Plan, progress: Progress, stop: Abo
     await runScript('ops/housekeeping/main.ts', { DATABASE_URL: housekeeping }, stop);
   };
   await Promise.all([prepare('member', member), prepare('family-account', familyAccount)]);
-  progress.say(`databases migrated (${((performance.now() - since) / 1000).toFixed(1)} s)`);
+  progress.print(`databases migrated (${((performance.now() - since) / 1000).toFixed(1)} s)`);
 }
 
 async function inTime(start: Promise<void>, stop: AbortSignal, running: () => Running): Promise<void> {

@@ -15,7 +15,7 @@ const POLL_MS = 200;
 
 const sent = z.object({ id: z.uuid() });
 const progress = z.object({
-  hops: z.array(z.object({ name: z.string(), at: z.string().nullable(), trouble: z.string().nullable() })),
+  hops: z.array(z.object({ name: z.string(), at: z.string().nullable(), problem: z.string().nullable() })),
 });
 
 /**
@@ -57,8 +57,8 @@ export async function sendCanary(
     if (reached > passed) deadline = performance.now() + timeoutMs;
     passed = reached;
     if (reached === hops.length) return;
-    const { name, trouble } = hops[pending]!;
-    if (performance.now() > deadline) throw new Error(`stopped at: ${name}: ${trouble}`);
+    const { name, problem } = hops[pending]!;
+    if (performance.now() > deadline) throw new Error(`stopped at: ${name}: ${problem}`);
   }
 }
 

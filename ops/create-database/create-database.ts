@@ -1,5 +1,5 @@
 import { Client } from 'pg';
-import { sessionSettings, timeOuts } from '#process/session-settings';
+import { sessionSettings, TIMEOUTS } from '#process/session-settings';
 
 /**
  * Roles of a system's database: for migrations, the services, the relay, housekeeping, and read access of operators.
@@ -39,7 +39,7 @@ export async function createDatabase(
     for (const { name, password } of roles) await createRole(client, name, password);
     for (const { name } of roles) await keepValuesFromLog(client, name, remark);
     for (const { role, name } of roles)
-      await set(client, name, role === 'app' ? { ...sessionSettings, ...timeOuts } : sessionSettings);
+      await set(client, name, role === 'app' ? { ...sessionSettings, ...TIMEOUTS } : sessionSettings);
     const { rowCount } = await client.query('select from pg_database where datname = $1', [database]);
     if (rowCount === 0) {
       // Without superuser rights, a role can only create a database for an owner that it is a member of.

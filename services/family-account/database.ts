@@ -19,22 +19,22 @@ export interface Database extends AsyncDisposable {
 
 /**
  * Connects to the family-account system's database. Flushing an entity stores the events that it has raised.
- * @param channel name of the writing program, recorded with each event
+ * @param program name of the writing program, recorded with each event
  */
 export async function connect({
   url,
   masterKeys,
-  channel = system.name,
+  program = system.name,
 }: {
   url: string;
   masterKeys: readonly Buffer[];
-  channel?: string;
+  program?: string;
 }): Promise<Database> {
   const keyring = new Keyring(masterKeys);
   const relay: RelayWakeUp = new RelayWakeUp(() => orm);
-  const store = new EventStore({ system, channel, keyring, wakeRelay: () => relay.poke() });
+  const store = new EventStore({ system, program, keyring, wakeRelay: () => relay.wake() });
   const entities = [FamilyAccount, Membership, Invitation, Canary];
-  const orm = await database.connect({ url, name: channel, entities, subscribers: [store] });
+  const orm = await database.connect({ url, name: program, entities, subscribers: [store] });
   return { orm, keyring, [Symbol.asyncDispose]: () => orm.close(true) };
 }
 

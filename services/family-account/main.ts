@@ -31,7 +31,7 @@ await run(system.name, async (context) => {
   const deliveries = subscribe({ stack, log, orm, system, appId: system.name, topics, config });
   const root = await keyring.root(orm.em.fork());
   const idempotency = new Idempotency(root);
-  stack.use(idempotency.forgetting(orm.em.fork(), log));
+  stack.use(idempotency.startCleanup(orm.em.fork(), log));
   const api = familyAccountApi({
     orm,
     keyring,

@@ -17,7 +17,7 @@ export interface MemberClientOptions {
   readonly readerToken: string;
   /** Limit for one call including retries, milliseconds (default 3,000). Short, because an API caller waits meanwhile. */
   readonly timeoutMs?: number;
-  /** Limit of concurrent calls (default 150); others fail at once. The SDK cannot abort a call, so timed-out calls count until they end. */
+  /** Limit of concurrent calls (default 150); others fail immediately. The SDK cannot abort a call, so timed-out calls count until they end. */
   readonly maxCalls?: number;
   /** Separate limit for lookups of tokens that may be made up (default 50), so that they cannot exhaust `maxCalls`. */
   readonly maxUnknownCalls?: number;
@@ -41,7 +41,7 @@ const publishedPage = z.object({
 });
 const canary = z.object({ id: z.uuid() });
 const canaryHops = z.object({
-  hops: z.array(z.object({ name: z.string(), at: z.string().nullable(), trouble: z.string().nullable() })),
+  hops: z.array(z.object({ name: z.string(), at: z.string().nullable(), problem: z.string().nullable() })),
 });
 const session = z.object({ memberId: z.uuid(), number: z.int() });
 
@@ -135,7 +135,7 @@ function invoker(client: DaprClient, { appId, timeoutMs = 3_000 }: MemberClientO
     }
   };
   // All calls are safe to repeat. A retry helps while the member API's pod is being replaced: one call may wait seconds for the sidecar to
-  // resolve the new pod, while the next call finds it at once.
+  // resolve the new pod, while the next call finds it immediately.
   const policy = { tryMs: timeoutMs * 0.4, totalMs: timeoutMs, tries: 3, backoffMs: 100 };
   return (path: string, token: string, body?: object): Promise<MemberAnswer> =>
     retry((signal) => call(path, token, body, signal), policy).catch((error: unknown) => {

@@ -21,25 +21,25 @@ export interface Database extends AsyncDisposable {
 
 /**
  * Connects to the member system's database. Flushing an entity stores the events that it has raised.
- * @param channel name of the writing program, recorded with each event
+ * @param program name of the writing program, recorded with each event
  */
 export async function connect({
   url,
   masterKeys,
-  channel,
+  program,
   maxConnections = 10,
 }: {
   url: string;
   masterKeys: readonly Buffer[];
-  channel: string;
+  program: string;
   maxConnections?: number;
 }): Promise<Database> {
   const keyring = new Keyring(masterKeys);
   const relay: RelayWakeUp = new RelayWakeUp(() => orm);
-  const store = new EventStore({ system, channel, keyring, wakeRelay: () => relay.poke() });
+  const store = new EventStore({ system, program, keyring, wakeRelay: () => relay.wake() });
   const orm = await database.connect({
     url,
-    name: channel,
+    name: program,
     entities: [Member, Session, LoginRecord, Canary],
     subscribers: [store],
     pool: { max: maxConnections },

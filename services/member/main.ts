@@ -16,14 +16,14 @@ await run(system.name, async (context) => {
   const { stack, log } = context;
   const config = readConfig(settings);
   const { orm, keyring } = stack.use(
-    await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, channel: system.name }),
+    await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, program: system.name }),
   );
   const sidecar = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
   stack.use(new SidecarStatusReporter({ orm, appId: system.name, ...sidecar }).start());
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   const root = await keyring.root(orm.em.fork());
   const idempotency = new Idempotency(root);
-  stack.use(idempotency.forgetting(orm.em.fork(), log));
+  stack.use(idempotency.startCleanup(orm.em.fork(), log));
   const api = memberApi({
     orm,
     keyring,

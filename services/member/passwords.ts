@@ -9,7 +9,7 @@ const DUMMY_HASH = hash('dummy password', COST);
 // A rejection surfaces at the first log-in that awaits it; unhandled until then, it would end the process.
 DUMMY_HASH.catch(() => undefined);
 
-/** Limit of concurrent hashes: each takes 19 MiB and a thread. Further callers are refused at once instead of queued. */
+/** Limit of concurrent hashes: each takes 19 MiB and a thread. Further callers are refused immediately instead of queued. */
 const MAX_CONCURRENT = 64;
 let running = 0;
 

@@ -47,6 +47,6 @@ export const survey = (name: string): string => `
     array(${locks(`classid = ${PARTITION} and pid <> pg_backend_pid()`)} order by 1) as others`;
 
 /** Acquires the partitions in `$1`; skips those that another relay has acquired meanwhile. */
-export const TAKE = `select pg_try_advisory_lock(${PARTITION}, p) from unnest($1::int[]) p`;
+export const ACQUIRE = `select pg_try_advisory_lock(${PARTITION}, p) from unnest($1::int[]) p`;
 /** Releases the partitions in `$1`. */
-export const GIVE = `select pg_advisory_unlock(${PARTITION}, p) from unnest($1::int[]) p`;
+export const RELEASE = `select pg_advisory_unlock(${PARTITION}, p) from unnest($1::int[]) p`;

@@ -3,7 +3,7 @@ import { Client } from 'pg';
 import { WAKE_UP } from '#eventing/outbox';
 import type { Log } from '#process/log';
 import { balance, type Leases } from './balance.ts';
-import { GIVE, openLease, owned, survey, TAKE } from './lease-queries.ts';
+import { ACQUIRE, openLease, owned, RELEASE, survey } from './lease-queries.ts';
 
 export interface LeaseOptions {
   readonly databaseUrl: string;
@@ -146,8 +146,8 @@ export class Lease implements AsyncDisposable {
     const { give, take } = balance(leases);
     this.#releasing = new Set(give);
     const unused = give.filter((partition) => ![...this.#holds].some((held) => held.has(partition)));
-    if (unused.length > 0) await this.query(GIVE, [unused]);
-    if (take.length > 0) await this.query(TAKE, [take]);
+    if (unused.length > 0) await this.query(RELEASE, [unused]);
+    if (take.length > 0) await this.query(ACQUIRE, [take]);
     if (unused.length + take.length > 0) await this.#survey();
     if (take.length > 0) this.#options.onWork();
     if (this.lost.aborted) return;

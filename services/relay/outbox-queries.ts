@@ -62,12 +62,12 @@ export async function claimBatch(
 const mark = (lease: Lease) => `
 with owned as materialized (${lease.owned}), locked as materialized (
   select id from eventing.outbox where id = any ($1::uuid[]) order by id for update skip locked
-), gone as (
+), deleted as (
   delete from eventing.outbox o using locked where o.id = locked.id returning o.*
 ), moved as (
   insert into eventing.relayed (id, event_id, channel, topic, ordering_key, partition, target, envelope, attempts, created_at, resend_at)
   select id, event_id, channel, topic, ordering_key, partition, target, envelope, attempts, created_at,
-    clock_timestamp() + make_interval(secs => $2) from gone
+    clock_timestamp() + make_interval(secs => $2) from deleted
 )
 select array(select partition from owned) as partitions,
   array(select o.id from eventing.outbox o where o.id = any ($1::uuid[]) and o.id not in (select id from locked)) as locked`;

@@ -14,7 +14,7 @@ export class PoisonDetector {
    * Records the result of one wave.
    * @returns those of `failed` that are poison
    */
-  judge(accepted: Iterable<string>, failed: Iterable<string>): Set<string> {
+  findPoison(accepted: Iterable<string>, failed: Iterable<string>): Set<string> {
     const failures = [...failed];
     const before = this.#accepted;
     for (const id of accepted) {

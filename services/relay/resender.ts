@@ -18,11 +18,15 @@ const MAX_INTERVAL_SECONDS = 3_600;
 export class Resender {
   readonly #lease: Lease;
   readonly #options: RelayOptions;
-  readonly #relayOf: (topic: string) => Pick<TopicRelay, 'circuit' | 'learn'>;
+  readonly #relayOf: (topic: string) => Pick<TopicRelay, 'circuit' | 'recordResult'>;
   readonly #probes = new Map<string, { count: number; notBefore: number }>();
   #last = Number.NEGATIVE_INFINITY;
 
-  constructor(lease: Lease, options: RelayOptions, relayOf: (topic: string) => Pick<TopicRelay, 'circuit' | 'learn'>) {
+  constructor(
+    lease: Lease,
+    options: RelayOptions,
+    relayOf: (topic: string) => Pick<TopicRelay, 'circuit' | 'recordResult'>,
+  ) {
     this.#lease = lease;
     this.#options = options;
     this.#relayOf = relayOf;
@@ -67,7 +71,7 @@ export class Resender {
     if (messages.length === 0) return 0;
     const { publisher, resendAfterSeconds, log } = this.#options;
     const result = await publisher.publishBulk(topic, messages.map(entry), this.#lease.lost);
-    this.#relayOf(topic).learn(messages, result);
+    this.#relayOf(topic).recordResult(messages, result);
     if (result.outage) return messages.length;
     await postpone(this.#lease, messages, result.accepted, resendAfterSeconds);
     if (result.accepted.size > 0) log.info({ topic, messages: result.accepted.size }, 'resent unconfirmed messages');

@@ -75,21 +75,21 @@ export class TopicRelay {
   async #publish(wave: readonly Message[]): Promise<{ accepted: ReadonlySet<string>; heldBack: number }> {
     const result = await this.#options.publisher.publishBulk(this.#topic, wave.map(entry), this.#lease.lost);
     const { accepted, failed, malformed } = result;
-    const poisonIds = this.#poison.judge(accepted, failed.keys());
+    const poisonIds = this.#poison.findPoison(accepted, failed.keys());
     if (result.outage) {
-      this.learn(wave, result);
+      this.recordResult(wave, result);
       return { accepted, heldBack: 0 };
     }
     for (const id of malformed) poisonIds.add(id);
     // Refused while others were accepted, or poison: hold back this message. Otherwise it is an outage, and no message is touched.
     const failures = [...failed].filter(([id]) => accepted.size > 0 || poisonIds.has(id));
-    this.learn(wave, failures.length > 0 ? { accepted, failed: NONE } : result);
+    this.recordResult(wave, failures.length > 0 ? { accepted, failed: NONE } : result);
     if (failures.length > 0) await this.#backOff(failures, poisonIds);
     return { accepted, heldBack: failures.length };
   }
 
   /** Opens or closes the circuit according to the result of a wave. */
-  learn(
+  recordResult(
     wave: readonly Message[],
     { accepted, failed, outage }: Pick<BulkResult, 'accepted' | 'failed' | 'outage'>,
   ): void {

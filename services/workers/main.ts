@@ -13,7 +13,7 @@ await run(process.argv[2] ?? 'worker', async (context) => {
   const config = readConfig(workerSettings);
   const { orm, keyring } = stack.use(
     // Few connections: there are many workers, and brokers deliver few messages at a time.
-    await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, channel: name, maxConnections: 4 }),
+    await connect({ url: config.DATABASE_URL, masterKeys: config.MASTER_KEY, program: name, maxConnections: 4 }),
   );
   const health = new Health({ database: databaseCheck(orm), dapr: daprCheck({ port: config.DAPR_HTTP_PORT }) });
   const api = createApi({

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { lock } from '../../local/supervisor/lock.ts';
-import { endLeftovers } from '../../local/supervisor/orphans.ts';
+import { stopOrphans } from '../../local/supervisor/orphans.ts';
 import { identify } from '../../local/supervisor/process-identity.ts';
 import { type Running, type RunningProcess, readRunning, writeRunning } from '../../local/supervisor/running.ts';
 import { brokerArguments } from '../../local/topology/broker.ts';
@@ -116,10 +116,10 @@ test('orphans of a killed supervisor are ended, other processes with their ids a
       older: { ...older.recorded, started: '1 of another boot' },
     };
     writeRunning(folder.path, runningWith(processes));
-    expect(await endLeftovers(folder.path)).toEqual(['mine']);
+    expect(await stopOrphans(folder.path)).toEqual(['mine']);
     expect([mine, another, older].map(({ child }) => child.signalCode)).toEqual(['SIGKILL', null, null]);
     expect(existsSync(join(folder.path, 'running.json'))).toBe(false);
-    expect(await endLeftovers(folder.path)).toEqual([]);
+    expect(await stopOrphans(folder.path)).toEqual([]);
   } finally {
     for (const { child } of [mine, another, older]) child.kill('SIGKILL');
   }
@@ -128,6 +128,6 @@ test('orphans of a killed supervisor are ended, other processes with their ids a
 test('a damaged running.json does not prevent a start', async () => {
   await using folder = await temporaryFolder();
   writeRunning(folder.path, { ...runningWith({}), processes: undefined as never });
-  expect(await endLeftovers(folder.path)).toEqual([]);
+  expect(await stopOrphans(folder.path)).toEqual([]);
   expect(readFileSync(join(folder.path, 'running.json'), 'utf8')).toContain('memberUrl');
 });

@@ -26,7 +26,7 @@ export interface Hop {
   /** When the canary passed this hop; null when it has not yet. */
   readonly at: string | null;
   /** Why the canary has not passed, as far as is known, and what to check. It applies only to the first hop not passed. */
-  readonly trouble: string | null;
+  readonly problem: string | null;
 }
 
 /** Sends canaries: synthetic events that are followed through every hop. */
@@ -72,7 +72,7 @@ export async function receivedHere(
 ): Promise<Hop> {
   const trace = await findTrace(em, keyring, eventId);
   const at = trace?.handledBy.find((by) => by.consumer === consumer)?.at ?? null;
-  return { name, at, trouble: at === null ? notApplied(deferredBy(trace, consumer), name, topic) : null };
+  return { name, at, problem: at === null ? notApplied(deferredBy(trace, consumer), name, topic) : null };
 }
 
 const LATEST = 'select id from eventing.event_store where aggregate_id = ? order by sequence desc limit 1';
@@ -86,11 +86,11 @@ function hopsOf(trace: EventTrace, system: System, broadcaster: string): Hop[] {
   // Any receiver proves that the topic works.
   const received = internalMessage?.publishedAt ?? deferred?.receivedAt ?? externalMessage?.createdAt ?? null;
   return [
-    { name: 'row', at: trace.committedAt ?? null, trouble: NOT_STORED },
+    { name: 'row', at: trace.committedAt ?? null, problem: NOT_STORED },
     relay(internalMessage, internal),
-    { name: `topic ${internal}`, at: received, trouble: notDelivered(internal) },
+    { name: `topic ${internal}`, at: received, problem: notDelivered(internal) },
     recorder(internalMessage, internal),
-    { name: broadcaster, at: externalMessage?.createdAt ?? null, trouble: notApplied(deferred, broadcaster, internal) },
+    { name: broadcaster, at: externalMessage?.createdAt ?? null, problem: notApplied(deferred, broadcaster, internal) },
     relay(externalMessage, external),
     recorder(externalMessage, external),
   ];
@@ -99,16 +99,16 @@ function hopsOf(trace: EventTrace, system: System, broadcaster: string): Hop[] {
 const NOT_STORED = 'the canary is not in event_store: check the log of the API that received the request';
 
 function relay(message: Message | undefined, topic: string): Hop {
-  const { attempts = 0, lastError, relayedAt = null } = message ?? {};
-  const trouble = lastError
+  const { attempts = 0, lastError, sentAt = null } = message ?? {};
+  const problem = lastError
     ? `publishing to ${topic} failed (attempts: ${attempts}): ${lastError}; check the relay’s log and the parked messages`
     : 'the message is still in the outbox: no relay is running, or it cannot publish; check the relay’s log and the broker';
-  return { name: `relay to ${topic}`, at: relayedAt, trouble };
+  return { name: `relay to ${topic}`, at: sentAt, problem };
 }
 
 function recorder(message: Message | undefined, topic: string): Hop {
-  const trouble = `the message is not confirmed: the recorder has not received it from ${topic}; ${CHECK_SUBSCRIPTION}`;
-  return { name: `recorder of ${topic}`, at: message?.publishedAt ?? null, trouble };
+  const problem = `the message is not confirmed: the recorder has not received it from ${topic}; ${CHECK_SUBSCRIPTION}`;
+  return { name: `recorder of ${topic}`, at: message?.publishedAt ?? null, problem };
 }
 
 const CHECK_SUBSCRIPTION = 'check that it is running, has a Subscription, and is named in the scopes of the Component';

@@ -10,7 +10,7 @@ export interface EventTrace {
   readonly aggregateId?: string;
   readonly sequence?: number;
   readonly committedAt?: string;
-  readonly channel?: string;
+  readonly program?: string;
   readonly requestedBy?: string;
   readonly reason?: string;
   readonly traceparent?: string;
@@ -27,7 +27,7 @@ export interface Message {
   readonly topic: string;
   readonly target: string;
   readonly createdAt: string;
-  readonly relayedAt: string | null;
+  readonly sentAt: string | null;
   readonly publishedAt: string | null;
   readonly attempts: number;
   readonly lastError: string | null;
@@ -223,12 +223,12 @@ const iso = (column: string, name: string) =>
 
 const EVENTS = `
 select id, event_type as type, aggregate_type as "aggregateType", aggregate_id as "aggregateId", sequence::float8 as sequence,
-  ${iso('created_at', 'committedAt')}, event_channel as channel, requested_by as "requestedBy", traceparent, reason as "encryptedReason",
+  ${iso('created_at', 'committedAt')}, event_channel as program, requested_by as "requestedBy", traceparent, reason as "encryptedReason",
   array(select jsonb_object_keys(attributes) order by 1) as attributes
 from eventing.event_store`;
 
 const MESSAGES = `
-select id, event_id as "eventId", channel, topic, target, ${iso('created_at', 'createdAt')}, ${iso('relayed_at', 'relayedAt')},
+select id, event_id as "eventId", channel, topic, target, ${iso('created_at', 'createdAt')}, ${iso('relayed_at', 'sentAt')},
   ${iso('published_at', 'publishedAt')}, attempts, last_error as "lastError"
 from eventing.delivery`;
 

@@ -119,7 +119,7 @@ export async function findSubscribers(em: EntityManager): Promise<SubscriberStat
 
 // Deletes old reports as well, because killed pods could not delete theirs.
 const REPORT = `
-with gone as (
+with deleted as (
   delete from eventing.sidecar where reported_at < clock_timestamp() - interval '10 minutes'
 )
 insert into eventing.sidecar (app_id, replica, report) values (?, ?, ?::jsonb)

@@ -1,10 +1,10 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import type { ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
-import { hasConflicts } from '../schema-before.ts';
+import { hasConflictTables } from '../schema-before.ts';
 import { execute } from '../sql.ts';
 import { asStored, ConflictError } from '../store/genuine.ts';
-import { advance, lockCursor, noteApplied, SELECT_CURSOR } from './cursor.ts';
+import { advance, lockCursor, recordSequence, SELECT_CURSOR } from './cursor.ts';
 import { type Delivery, deferOutOfOrder } from './deferred-deliveries.ts';
 
 /** Result of handling one event. */
@@ -101,7 +101,7 @@ async function inSequence(em: EntityManager, consumer: Consumer, { delivery, app
     await deferOutOfOrder(em, consumer, delivery, 'now');
     return { kind: 'deferred', due: true };
   }
-  if (!isOwn) await noteApplied(em, key, event.sequence, event);
+  if (!isOwn) await recordSequence(em, key, event.sequence, event);
   return { kind: 'applied', due: await advance(em, key, event.sequence) };
 }
 
@@ -113,7 +113,7 @@ const cursorKey = (consumer: Consumer, event: ReceivedEvent) => [consumer.name, 
  * @throws ConflictError
  */
 async function assertSameAsApplied(em: EntityManager, key: readonly unknown[], event: ReceivedEvent): Promise<void> {
-  if (!(await hasConflicts(em))) return;
+  if (!(await hasConflictTables(em))) return;
   const [applied] = await execute<{ event_id: string; event_type: string }>(em, APPLIED, [...key, event.sequence]);
   if (!applied || (applied.event_id === event.eventId && applied.event_type === event.type)) return;
   const what = `sequence ${event.sequence} of ${event.aggregateId}`;

@@ -1,6 +1,6 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { ReceivedEvent } from '../cloud-event.ts';
-import { hasConflicts } from '../schema-before.ts';
+import { hasConflictTables } from '../schema-before.ts';
 import { execute } from '../sql.ts';
 
 /**
@@ -32,7 +32,7 @@ export async function advance(em: EntityManager, key: readonly unknown[], sequen
   );
   const discarded = next.find(({ state }) => state === 'discarded');
   if (discarded) {
-    await noteApplied(em, key, sequence + 1, { eventId: discarded.event_id, type: discarded.event_type });
+    await recordSequence(em, key, sequence + 1, { eventId: discarded.event_id, type: discarded.event_type });
     return advance(em, key, sequence + 1);
   }
   await execute(
@@ -44,16 +44,16 @@ export async function advance(em: EntityManager, key: readonly unknown[], sequen
 }
 
 /** Records which event had this sequence, so that a conflicting one is detected. */
-export async function noteApplied(
+export async function recordSequence(
   em: EntityManager,
   key: readonly unknown[],
   sequence: number,
   { eventId, type }: Pick<ReceivedEvent, 'eventId' | 'type'>,
 ): Promise<void> {
-  if (await hasConflicts(em)) await execute(em, NOTE_APPLIED, [...key, sequence, eventId, type]);
+  if (await hasConflictTables(em)) await execute(em, RECORD_SEQUENCE, [...key, sequence, eventId, type]);
 }
 
-const NOTE_APPLIED =
+const RECORD_SEQUENCE =
   'insert into eventing.applied (consumer, stream, aggregate_id, sequence, event_id, event_type) values (?, ?, ?, ?, ?, ?) on conflict do nothing';
 export const SELECT_CURSOR =
   'select last_sequence from eventing.cursor where consumer = ? and stream = ? and aggregate_id = ?';

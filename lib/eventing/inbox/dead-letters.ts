@@ -1,7 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Consumer } from '../consumer.ts';
 import { execute } from '../sql.ts';
-import { advance, lockCursor, noteApplied } from './cursor.ts';
+import { advance, lockCursor, recordSequence } from './cursor.ts';
 import { bodiesOf, type Due, describeError, readDeferred } from './deferred-deliveries.ts';
 
 /**
@@ -61,7 +61,7 @@ export async function discard(
     const key = [consumer, row.stream, row.aggregate_id];
     const sequence = Number(row.sequence);
     if (order === 'ordered' && row.stream && (await lockCursor(tx, key)) === sequence - 1) {
-      await noteApplied(tx, key, sequence, { eventId, type: row.event_type });
+      await recordSequence(tx, key, sequence, { eventId, type: row.event_type });
       await advance(tx, key, sequence);
     }
     return true;

@@ -3,7 +3,7 @@ import { v5 as derivedId, v4 as randomId } from 'uuid';
 import { parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
 import { databaseFault } from '../database-faults.ts';
-import { hasConflicts } from '../schema-before.ts';
+import { hasConflictTables } from '../schema-before.ts';
 import { execute } from '../sql.ts';
 
 /** A delivered event, and the body that it was parsed from. */
@@ -112,7 +112,7 @@ export async function deferBody(
   // Without a stream, so that a forged sequence cannot move a cursor.
   const state = await defer(orm, [bodiesOf(appId), id, null, ...claimed, null, storable(raw)], failure);
   const em = orm.em.fork();
-  if (await hasConflicts(em)) await execute(em, SET_TOPIC, [topic, bodiesOf(appId), id]);
+  if (await hasConflictTables(em)) await execute(em, SET_TOPIC, [topic, bodiesOf(appId), id]);
   return state;
 }
 
@@ -165,7 +165,7 @@ export interface Due {
  */
 export async function claimDue(orm: MikroORM, name: string): Promise<Due[]> {
   const em = orm.em.fork();
-  const topic = (await hasConflicts(em)) ? 'k.topic' : 'null as topic';
+  const topic = (await hasConflictTables(em)) ? 'k.topic' : 'null as topic';
   const rows = await execute<Due & { sequence: string | null }>(
     em,
     `update eventing.kept_delivery k set next_attempt_at = clock_timestamp() + ${CLAIM}

@@ -8,9 +8,10 @@ export const WAKE_UP = 'eventing_outbox';
 const writers = new WeakSet<object>();
 
 /** Marks that a transaction wrote outbox rows, so that the relay is woken after the commit. */
-export const wroteOutbox = (transaction: object | undefined): void => void (transaction && writers.add(transaction));
+export const markOutboxWritten = (transaction: object | undefined): void =>
+  void (transaction && writers.add(transaction));
 /** Returns whether the transaction wrote outbox rows, and clears the mark. */
-export const takeWroteOutbox = (transaction: object | undefined): boolean =>
+export const takeOutboxWritten = (transaction: object | undefined): boolean =>
   transaction !== undefined && writers.delete(transaction);
 
 /**
@@ -26,7 +27,7 @@ export class RelayWakeUp {
   }
 
   /** Returns immediately; never throws. */
-  poke(): void {
+  wake(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       // Neither awaited nor logged when it fails, because the relay polls as well.
@@ -51,7 +52,7 @@ export async function enqueueAll(
 ): Promise<void> {
   if (messages.length === 0) return;
   await execute(em, ENQUEUE, [channel, topic, JSON.stringify(messages)]);
-  wroteOutbox(em.getTransactionContext());
+  markOutboxWritten(em.getTransactionContext());
 }
 
 const ENQUEUE = `

@@ -54,13 +54,13 @@ export class Recorder {
 // Locks rows in the order of their ids, as the relay does. A row still in `outbox` gets the present moment as `relayed_at`:
 // the latest that can be true.
 const moveFrom = (table: 'outbox' | 'relayed') => `
-with back as (
+with deleted as (
   delete from eventing.${table} where id in (select id from eventing.${table} where id = any(?::uuid[]) order by id for update) returning *
-), noted as (
+), inserted as (
   insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
-  select id, event_id, channel, topic, target, attempts, created_at, ${table === 'outbox' ? 'clock_timestamp()' : 'relayed_at'} from back
+  select id, event_id, channel, topic, target, attempts, created_at, ${table === 'outbox' ? 'clock_timestamp()' : 'relayed_at'} from deleted
   on conflict (id) do nothing
 )
-select id from back`;
+select id from deleted`;
 
 const PUBLISHED = 'select id from eventing.published where id = any(?::uuid[])';

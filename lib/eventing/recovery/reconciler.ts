@@ -27,7 +27,7 @@ const PAGE = 500;
 const REQUEST = 100;
 /** Pause before the next request; milliseconds. */
 const PAUSE_MS = 1_000;
-const LATER = Number.POSITIVE_INFINITY;
+const NEXT_INTERVAL = Number.POSITIVE_INFINITY;
 const MAX_REQUESTED = 10_000;
 /** Requests after which an event is abandoned; counted only while the app receives other messages. */
 const MAX_REQUESTS_PER_EVENT = 3;
@@ -86,18 +86,18 @@ export class Reconciler implements AsyncDisposable {
     const missing = await this.#missing(page.events, { source, consumers });
     if (missing.length === 0) {
       await this.#advance(topic, state.position, page.next);
-      return page.events.length === PAGE ? 0 : LATER;
+      return page.events.length === PAGE ? 0 : NEXT_INTERVAL;
     }
     const requested = missing.slice(0, state.quiet ? 1 : REQUEST);
     const sent = await publisher.republish(requested.map(({ eventId }) => eventId));
     if (sent > 0) log.warn({ topic, events: sent }, 'published events have not arrived, requested them again');
-    if (state.quiet) return LATER;
+    if (state.quiet) return NEXT_INTERVAL;
     // Bounded: another replica may have compared the pages that would remove entries. Forgetting one costs a request.
     if (this.#requested.size > MAX_REQUESTED) this.#requested.clear();
     for (const { eventId } of requested) this.#requested.set(eventId, (this.#requested.get(eventId) ?? 0) + 1);
     const all = requested.length === missing.length;
     await this.#advance(topic, state.position, all ? page.next : requested.at(-1)!.position);
-    return !all || page.events.length === PAGE ? PAUSE_MS : LATER;
+    return !all || page.events.length === PAGE ? PAUSE_MS : NEXT_INTERVAL;
   }
 
   async #state(topic: string): Promise<State> {

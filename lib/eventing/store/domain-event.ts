@@ -61,7 +61,7 @@ let raisedCount = 0;
 const positions = new WeakMap<DomainEvent, number>();
 
 /** Returns the present moment, for `wasRaisedBefore`. */
-export const momentOfRaising = (): number => raisedCount;
+export const raisedSoFar = (): number => raisedCount;
 export const wasRaisedBefore = (event: DomainEvent, moment: number): boolean => positions.get(event)! <= moment;
 
 /** Adds an event to `entity`. The next flush that includes the entity stores the event, in the same transaction. */
@@ -86,6 +86,6 @@ export function takeRaised(entity: object): readonly DomainEvent[] {
 }
 
 /** Returns taken events to their entity, before those raised since. For the flush only. */
-export function giveBack(entity: object, events: readonly DomainEvent[]): void {
+export function restoreEvents(entity: object, events: readonly DomainEvent[]): void {
   if (events.length > 0) pending.set(entity, [...events, ...raisedBy(entity)]);
 }

@@ -2,9 +2,9 @@ import type { EventArgs, EventSubscriber, FlushEventArgs, TransactionEventArgs }
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
 import { type Envelope, envelope, SEQUENCE_DIGITS, type System, sourceOf, topicOf } from '../cloud-event.ts';
-import { takeWroteOutbox, wroteOutbox } from '../outbox/outbox.ts';
+import { markOutboxWritten, takeOutboxWritten } from '../outbox/outbox.ts';
 import { execute } from '../sql.ts';
-import { type DomainEvent, giveBack, momentOfRaising, takeRaised, wasRaisedBefore } from './domain-event.ts';
+import { type DomainEvent, raisedSoFar, restoreEvents, takeRaised, wasRaisedBefore } from './domain-event.ts';
 import { EventingEntityManager } from './entity-manager.ts';
 import { encryptValue, type Keyring } from './keyring.ts';
 import { provenance } from './provenance.ts';
@@ -15,7 +15,7 @@ export const MAX_MESSAGE_BYTES = 256 * 1024;
 export interface EventStoreOptions {
   readonly system: System;
   /** The program that records, stored with each event: `member`, `other-device-logout`. */
-  readonly channel: string;
+  readonly program: string;
   readonly keyring: Keyring;
   /** Called after each commit that wrote outbox rows. */
   readonly wakeRelay: () => void;
@@ -43,7 +43,7 @@ export class EventStore implements EventSubscriber {
 
   beforeTransactionStart({ em, transaction: enclosing }: TransactionEventArgs): void {
     this.#enclosing.set(em, enclosing);
-    this.#began.set(em, momentOfRaising());
+    this.#began.set(em, raisedSoFar());
   }
 
   afterTransactionStart({ em, transaction }: TransactionEventArgs): void {
@@ -98,9 +98,9 @@ export class EventStore implements EventSubscriber {
 
   /** Releasing a savepoint is no commit: the enclosing transaction wakes the relay when it commits. */
   afterTransactionCommit({ transaction }: TransactionEventArgs): void {
-    if (!takeWroteOutbox(transaction)) return;
+    if (!takeOutboxWritten(transaction)) return;
     const enclosing = transaction && this.#enclosing.get(transaction);
-    if (enclosing) wroteOutbox(enclosing);
+    if (enclosing) markOutboxWritten(enclosing);
     else this.#options.wakeRelay();
   }
 
@@ -114,15 +114,15 @@ export class EventStore implements EventSubscriber {
   afterTransactionRollback({ em, transaction }: TransactionEventArgs): void {
     const began = this.#began.get(em) ?? 0;
     for (const { entity, events, state } of this.#of(em)) {
-      if (state === 'changed') giveBack(entity, events);
+      if (state === 'changed') restoreEvents(entity, events);
       if (state === 'unchanged')
-        giveBack(
+        restoreEvents(
           entity,
           events.filter((event) => wasRaisedBefore(event, began)),
         );
     }
     this.#collected.delete(em);
-    takeWroteOutbox(transaction);
+    takeOutboxWritten(transaction);
   }
 
   #of(em: object): readonly Collected[] {
@@ -168,14 +168,14 @@ async function appendEvents(
   );
   await execute(em, APPEND, [
     JSON.stringify(rows),
-    options.channel,
+    options.program,
     requestedBy,
     traceparent,
     time,
     topicOf(options.system, 'internal'),
   ]);
   if (erased.length > 0) await options.keyring.destroy(em, erased);
-  wroteOutbox(em.getTransactionContext());
+  markOutboxWritten(em.getTransactionContext());
 }
 
 function newEvent(
@@ -215,19 +215,19 @@ function newEvent(
 // Heads are locked in the order of their ids, to avoid deadlocks between transactions about the same two aggregates.
 // A head's lock is held until the commit, so sequences are gapless and in commit order.
 const APPEND = `
-with fact as (
+with raised as (
   select row_number() over () as ord, f.* from jsonb_to_recordset(?::jsonb)
     as f(id uuid, aggregate_type text, aggregate_id uuid, event_type text, attributes jsonb, reason text, message jsonb)
 ), head as (
   insert into eventing.stream as s (aggregate_type, aggregate_id, last_sequence)
-  select aggregate_type, aggregate_id, count(*) from fact group by 1, 2 order by 1, 2
+  select aggregate_type, aggregate_id, count(*) from raised group by 1, 2 order by 1, 2
   on conflict (aggregate_type, aggregate_id)
     do update set last_sequence = s.last_sequence + excluded.last_sequence, changed_at = clock_timestamp()
   returning aggregate_type, aggregate_id, last_sequence
 ), numbered as (
-  select fact.*, head.last_sequence - count(*) over (partition by aggregate_type, aggregate_id)
+  select raised.*, head.last_sequence - count(*) over (partition by aggregate_type, aggregate_id)
       + row_number() over (partition by aggregate_type, aggregate_id order by ord) as sequence
-  from fact join head using (aggregate_type, aggregate_id)
+  from raised join head using (aggregate_type, aggregate_id)
 ), stored as (
   insert into eventing.event_store
     (id, aggregate_type, aggregate_id, sequence, event_type, attributes, reason, event_channel, requested_by, traceparent, created_at)

@@ -103,7 +103,7 @@ export class Keyring {
   }
 
   /** Marks keys that were lost as destroyed, in the caller's transaction, so that their aggregates never get new ones. */
-  async keepDestroyed(em: EntityManager, aggregateIds: readonly string[]): Promise<void> {
+  async markDestroyed(em: EntityManager, aggregateIds: readonly string[]): Promise<void> {
     await execute(
       em,
       `insert into eventing.encryption_key (aggregate_id, destroyed_at) select id, clock_timestamp() from unnest(?::uuid[]) as id

@@ -24,7 +24,7 @@ export async function replayEvent(
   if (account?.status === 'OPEN') return apply(em, keyring, account, event);
   if (account) return;
   em.persist(FamilyAccount.lost(event.aggregateId, { isRecorded: isOver }, at));
-  if (isOver) await keyring.keepDestroyed(em, [event.aggregateId]);
+  if (isOver) await keyring.markDestroyed(em, [event.aggregateId]);
 }
 
 /**

@@ -36,7 +36,7 @@ export class Replay {
     if (member?.status === 'ACTIVE') return this.#apply(em, member, event);
     if (member) return;
     em.persist(Member.lost(event.aggregateId, { isRecorded: isOver }, this.#at));
-    if (isOver) await this.#keyring.keepDestroyed(em, [event.aggregateId]);
+    if (isOver) await this.#keyring.markDestroyed(em, [event.aggregateId]);
   }
 
   /** Ends the recreated sessions that are still live, which raises events, and skips used session numbers. Runs in `em`'s transaction. */

@@ -108,7 +108,7 @@ export async function openFixture(): Promise<Fixture> {
     grant select, insert, update, delete on lamp to lamp_app`);
   const keyring = new Keyring([Buffer.alloc(32, 7)]);
   let wakeUps = 0;
-  const store = new EventStore({ system: lamps, channel: 'lamp', keyring, wakeRelay: () => void wakeUps++ });
+  const store = new EventStore({ system: lamps, program: 'lamp', keyring, wakeRelay: () => void wakeUps++ });
   const orm = await connect({ url: database.urls.app, entities: [Lamp, Canary], subscribers: [store] });
   const storedEvents = ({ id }: Pick<Lamp, 'id'>) =>
     database.sql<StoredEvent>('select * from eventing.event_store where aggregate_id = $1 order by sequence', [id]);

@@ -19,7 +19,7 @@ async function start(script: string) {
     isReady: async () => existsSync(readyFile),
   };
   const log = join(folder.path, 'log');
-  const managed = new ManagedProcess(spec, { log, say: (line) => lines.push(line), changed: () => undefined });
+  const managed = new ManagedProcess(spec, { log, print: (line) => lines.push(line), changed: () => undefined });
   const ready = managed.start();
   return {
     managed,
@@ -75,7 +75,7 @@ test('a missing program is reported', async () => {
   const lines: string[] = [];
   const managed = new ManagedProcess(spec, {
     log: '/dev/null',
-    say: (line) => lines.push(line),
+    print: (line) => lines.push(line),
     changed: () => undefined,
   });
   managed.start().catch(() => undefined);

@@ -7,7 +7,7 @@ async function supervise() {
   const folder = await temporaryFolder();
   const supervisor = new Supervisor({
     logDir: join(folder.path, 'logs'),
-    say: () => undefined,
+    print: () => undefined,
     changed: () => undefined,
   });
   const endOrder = join(folder.path, 'ends');

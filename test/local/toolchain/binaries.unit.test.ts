@@ -7,7 +7,7 @@ import { temporaryFolder } from '../../support/folder.ts';
 
 const output: string[] = [];
 const progress = {
-  say: (text: string) => output.push(text),
+  print: (text: string) => output.push(text),
   live: () => undefined,
   endLive: () => undefined,
 } as unknown as Progress;

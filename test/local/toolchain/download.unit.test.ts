@@ -13,7 +13,7 @@ const arch = process.arch === 'x64' ? 'amd64' : 'arm64';
 const archive = natsServer.release.archive(process.platform, arch);
 const output: string[] = [];
 const progress = {
-  say: (text: string) => output.push(text),
+  print: (text: string) => output.push(text),
   live: (text: string) => output.push(text),
   endLive: () => undefined,
 } as unknown as Progress;

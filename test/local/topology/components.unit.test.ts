@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, parseAllDocuments } from 'yaml';
 import { topics } from '../../../local/topology/broker.ts';
-import { appTopics, askedConsumers, declaredTopics } from '../../../local/topology/components.ts';
+import { appTopics, declaredTopics, requiredConsumers } from '../../../local/topology/components.ts';
 
 const folder = join(import.meta.dirname, '../../../components');
 const read = (file: string) => readFileSync(join(folder, file), 'utf8');
@@ -111,7 +111,7 @@ test('the topics that an app publishes and consumes match its Components and Sub
 });
 
 test('existing consumers are given the settings that sidecars request now', () => {
-  const requested = askedConsumers();
+  const requested = requiredConsumers();
   expect(requested.flatMap(({ topic, apps }) => apps.map((app) => `${app}-${topic}`)).sort()).toEqual(
     subscriptions.map(({ metadata }) => metadata.name).sort(),
   );

@@ -4,7 +4,7 @@ import { sendCanary } from '../../../ops/canary/send.ts';
 
 const ID = '0198d7a2-0000-7000-8000-000000000001';
 type Answer = [status: number, body: unknown];
-const hop = (name: string, at: string | null, trouble: string | null = null) => ({ name, at, trouble });
+const hop = (name: string, at: string | null, problem: string | null = null) => ({ name, at, problem });
 const NOW = '2030-01-01T00:00:00.000Z';
 
 /** Starts an API that gives these answers in order and repeats the last one. */
@@ -51,7 +51,7 @@ test('each hop is printed once when it is done, and the command ends after the l
   expect(it.requests[1]).toBe(`GET /v1/canaries/lamp/${ID} Bearer token`);
 });
 
-test('the first missing hop is named with its trouble, even if later hops are done', async () => {
+test('the first missing hop is named with its problem, even if later hops are done', async () => {
   await using it = await api(
     [SENT],
     [trace(hop('row', NOW), hop('recorder', null, 'not received'), hop('broadcaster', NOW))],

@@ -69,7 +69,7 @@ describe('A session', () => {
 });
 
 describe('A canary', () => {
-  const hops = [{ name: 'row', at: null, trouble: 'it was not stored' }];
+  const hops = [{ name: 'row', at: null, problem: 'it was not stored' }];
   test('is sent and followed as a reader', async () => {
     await using it = await open(json(201, { id }));
     expect(await it.client.sendCanary()).toBe(id);

@@ -49,7 +49,7 @@ export class FakeMemberSystem implements MemberSystem {
   async sendCanary(): Promise<string> {
     await this.beforeAnswer();
     const id = uuid();
-    this.canaries.set(id, [{ name: 'recorder of member-external', at: new Date().toISOString(), trouble: null }]);
+    this.canaries.set(id, [{ name: 'recorder of member-external', at: new Date().toISOString(), problem: null }]);
     return id;
   }
 

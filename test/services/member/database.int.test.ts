@@ -68,7 +68,7 @@ test.each(['German', 'SQL', 'Postgres'])(
     const url = system.database.urls.app;
     const role = `role ${new URL(url).username} in database ${new URL(url).pathname.slice(1)}`;
     await system.database.sql(`alter ${role} set DateStyle = ${style}`);
-    await using other = await connect({ url, masterKeys: [masterKey], channel: 'other' });
+    await using other = await connect({ url, masterKeys: [masterKey], program: 'other' });
     expect(await other.orm.em.fork().findOneOrFail(Member, id)).toMatchObject({ registeredAt });
     await system.database.sql(`alter ${role} reset DateStyle`);
   },

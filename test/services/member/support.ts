@@ -35,7 +35,7 @@ export interface MemberSystem extends AsyncDisposable {
 /** Opens a member system on its own database. */
 export async function openMemberSystem(): Promise<MemberSystem> {
   const database = await createTestDatabase('member');
-  const { orm, keyring } = await connect({ url: database.urls.app, masterKeys: [masterKey], channel: 'test' });
+  const { orm, keyring } = await connect({ url: database.urls.app, masterKeys: [masterKey], program: 'test' });
   const em = () => orm.em.fork();
   return {
     database,

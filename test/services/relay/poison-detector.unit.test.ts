@@ -1,7 +1,7 @@
 import { PoisonDetector } from '../../../services/relay/poison-detector.ts';
 
 const poison = (detector: PoisonDetector, accepted: string[], failed: string[]) => [
-  ...detector.judge(accepted, failed),
+  ...detector.findPoison(accepted, failed),
 ];
 
 test('a first failure is not poison, even when others are accepted', () => {
@@ -10,10 +10,10 @@ test('a first failure is not poison, even when others are accepted', () => {
 
 test('a message that fails again after others were accepted is poison, each time', () => {
   const detector = new PoisonDetector();
-  detector.judge(['a'], ['poison']);
-  detector.judge(['b'], []);
+  detector.findPoison(['a'], ['poison']);
+  detector.findPoison(['b'], []);
   expect(poison(detector, ['c'], ['poison'])).toEqual(['poison']);
-  detector.judge(['d'], []);
+  detector.findPoison(['d'], []);
   expect(poison(detector, [], ['poison'])).toEqual(['poison']);
 });
 
@@ -27,26 +27,26 @@ test('an outage makes no message poison at its beginning, during it or at its en
 
 test('messages that fail together are poison only when more others are accepted', () => {
   const detector = new PoisonDetector();
-  detector.judge(['a'], ['b', 'c']);
-  detector.judge(['d'], []);
+  detector.findPoison(['a'], ['b', 'c']);
+  detector.findPoison(['d'], []);
   expect(poison(detector, [], ['b', 'c'])).toEqual([]);
-  detector.judge(['d'], []);
+  detector.findPoison(['d'], []);
   expect(poison(detector, ['e', 'f'], ['b', 'c'])).toEqual([]);
-  detector.judge(['d'], []);
+  detector.findPoison(['d'], []);
   expect(poison(detector, ['e', 'f', 'g'], ['b', 'c'])).toEqual(['b', 'c']);
 });
 
 test('an accepted message’s earlier failure is forgotten', () => {
   const detector = new PoisonDetector();
-  detector.judge(['a'], ['b']);
-  detector.judge(['b', 'c'], []);
+  detector.findPoison(['a'], ['b']);
+  detector.findPoison(['b', 'c'], []);
   expect(poison(detector, ['d'], ['b'])).toEqual([]);
 });
 
 test('old failures are forgotten beyond the limit', () => {
   const detector = new PoisonDetector();
-  detector.judge(['a'], ['old']);
-  detector.judge(
+  detector.findPoison(['a'], ['old']);
+  detector.findPoison(
     ['b'],
     Array.from({ length: 1000 }, (_, i) => `new-${i}`),
   );

@@ -47,11 +47,11 @@ const deliver = async (consumer: Consumer, event: ReturnType<typeof readEnvelope
 };
 
 /** Returns how many hops a canary has passed, with the next hop and its problem. */
-async function progressOf(id: string): Promise<{ passed: number; at?: string; trouble?: string | null }> {
+async function progressOf(id: string): Promise<{ passed: number; at?: string; problem?: string | null }> {
   const hops = (await canaries().follow(fixture.orm.em.fork(), id))!;
   expect(hops.map(({ name }) => name)).toEqual(HOPS);
   const next = hops.find(({ at }) => at === null);
-  return { passed: next ? hops.indexOf(next) : hops.length, ...(next && { at: next.name, trouble: next.trouble }) };
+  return { passed: next ? hops.indexOf(next) : hops.length, ...(next && { at: next.name, problem: next.problem }) };
 }
 
 test('a canary’s passed hops are counted, and the next hop names its problem', async () => {
@@ -59,20 +59,20 @@ test('a canary’s passed hops are counted, and the next hop names its problem',
   expect(await progressOf(id)).toMatchObject({
     passed: 1,
     at: 'relay to lamp-internal',
-    trouble: expect.stringMatching(/no relay is running/),
+    problem: expect.stringMatching(/no relay is running/),
   });
   await relayAll();
   expect(await progressOf(id)).toMatchObject({
     passed: 2,
     at: 'topic lamp-internal',
-    trouble: expect.stringMatching(/no consumer has received it/),
+    problem: expect.stringMatching(/no consumer has received it/),
   });
   const event = await message('lamp-internal');
   await confirm('lamp-internal');
   expect(await progressOf(id)).toMatchObject({
     passed: 4,
     at: 'external-broadcaster',
-    trouble: expect.stringMatching(/has not received the canary/),
+    problem: expect.stringMatching(/has not received the canary/),
   });
   await deliver(externalBroadcaster, event);
   expect(await progressOf(id)).toMatchObject({ passed: 5, at: 'relay to lamp-external' });
@@ -80,7 +80,7 @@ test('a canary’s passed hops are counted, and the next hop names its problem',
   expect(await progressOf(id)).toMatchObject({
     passed: 6,
     at: 'recorder of lamp-external',
-    trouble: expect.stringMatching(/is not confirmed/),
+    problem: expect.stringMatching(/is not confirmed/),
   });
   await confirm('lamp-external');
   expect(await progressOf(id)).toEqual({ passed: 7 });
@@ -92,7 +92,7 @@ test('a canary received by another consumer but not confirmed points to the reco
   await deliver(externalBroadcaster, await message('lamp-internal'));
   expect(await progressOf(id)).toMatchObject({
     at: 'recorder of lamp-internal',
-    trouble: expect.stringMatching(/is not confirmed/),
+    problem: expect.stringMatching(/is not confirmed/),
   });
 });
 
@@ -101,7 +101,7 @@ test('the relay’s last error is included', async () => {
   await fixture.database.sql(`update eventing.outbox set attempts = 3, last_error = 'too large'`);
   expect(await progressOf(id)).toMatchObject({
     at: 'relay to lamp-internal',
-    trouble: expect.stringMatching(/^publishing to lamp-internal failed \(attempts: 3\): too large; /),
+    problem: expect.stringMatching(/^publishing to lamp-internal failed \(attempts: 3\): too large; /),
   });
 });
 
@@ -115,7 +115,7 @@ test('a broadcaster that fails on the canary is named with its error', async () 
   await confirm('lamp-internal');
   expect(await progressOf(id)).toMatchObject({
     at: 'external-broadcaster',
-    trouble: expect.stringMatching(/cannot apply it \(failing\): .*no room/),
+    problem: expect.stringMatching(/cannot apply it \(failing\): .*no room/),
   });
 });
 
@@ -127,7 +127,7 @@ test('a broadcaster that waits for an earlier canary is reported as such', async
   await confirm('lamp-internal');
   expect(await progressOf(id)).toMatchObject({
     at: 'external-broadcaster',
-    trouble: expect.stringMatching(/an earlier canary/),
+    problem: expect.stringMatching(/an earlier canary/),
   });
 });
 
@@ -174,8 +174,8 @@ test('another system’s canary is received once the local consumer has handled 
   expect(await here()).toMatchObject({
     name: 'house',
     at: null,
-    trouble: expect.stringMatching(/house has not received the canary from lamp-external/),
+    problem: expect.stringMatching(/house has not received the canary from lamp-external/),
   });
   await deliver(consumer, await message('lamp-internal'));
-  expect(await here()).toMatchObject({ name: 'house', at: expect.any(String), trouble: null });
+  expect(await here()).toMatchObject({ name: 'house', at: expect.any(String), problem: null });
 });

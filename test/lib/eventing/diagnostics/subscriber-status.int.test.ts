@@ -159,10 +159,10 @@ test('each app’s topics are listed with the time since which a delivery is pen
       `insert into eventing.relayed (id, event_id, channel, topic, ordering_key, partition, target, envelope, attempts, created_at, relayed_at, resend_at)
        values ('00000000-0000-7000-8000-00000000000${id}', gen_random_uuid(), 'internal', 'lamp-internal', 'a', 0, '*', '{}', 1, now(), '2030-01-01T00:00:${second}Z', now())`,
     );
-  const published = (id: number, relayedAt: string, publishedAt: string) =>
+  const published = (id: number, sentAt: string, publishedAt: string) =>
     fixture.database.sql(
       `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at, published_at)
-       values ('00000000-0000-7000-8000-00000000000${id}', gen_random_uuid(), 'internal', 'lamp-internal', '*', 1, now(), '2030-01-01T00:00:${relayedAt}Z', '2030-01-01T00:00:${publishedAt}Z')`,
+       values ('00000000-0000-7000-8000-00000000000${id}', gen_random_uuid(), 'internal', 'lamp-internal', '*', 1, now(), '2030-01-01T00:00:${sentAt}Z', '2030-01-01T00:00:${publishedAt}Z')`,
     );
   await relayed(1, '10.9');
   // Confirmed, and received, before it was marked as sent.

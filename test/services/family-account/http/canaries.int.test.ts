@@ -31,10 +31,10 @@ describe('A canary', () => {
       'relay to family-account-external',
       'recorder of family-account-external',
     ]);
-    expect(trace.hops[0]).toMatchObject({ at: expect.any(String), trouble: null });
-    expect(trace.hops[1]).toMatchObject({ at: null, trouble: expect.any(String) });
+    expect(trace.hops[0]).toMatchObject({ at: expect.any(String), problem: null });
+    expect(trace.hops[1]).toMatchObject({ at: null, problem: expect.any(String) });
     // These hops have not failed: they only wait for the one before them.
-    for (const hop of trace.hops.slice(2)) expect(hop).toMatchObject({ at: null, trouble: null });
+    for (const hop of trace.hops.slice(2)) expect(hop).toMatchObject({ at: null, problem: null });
   });
 
   test('completes at this service when the member system has sent it', async () => {
@@ -43,7 +43,7 @@ describe('A canary', () => {
     expect(await last()).toMatchObject({
       name: 'family-account',
       at: null,
-      trouble: expect.stringMatching(/has not received the canary/),
+      problem: expect.stringMatching(/has not received the canary/),
     });
     const event = {
       ...{ specversion: '1.0', id: uuid(), eventid: body.id, source: '/member', type: 'member.canary-sent' },
@@ -58,7 +58,7 @@ describe('A canary', () => {
     };
     const delivered = await call('POST', '/events/member-external', { sidecar: SIDECAR, body: event });
     expect(delivered.status).toBe(200);
-    expect(await last()).toMatchObject({ name: 'family-account', at: expect.any(String), trouble: null });
+    expect(await last()).toMatchObject({ name: 'family-account', at: expect.any(String), problem: null });
   });
 
   test('cannot be sent while the member system is unreachable', async () => {

@@ -101,7 +101,7 @@ describe('A request with an Idempotency-Key', () => {
     await api.system.database.sql(`update service.idempotency set created_at = now() - interval '25 hours'`);
     const warnings: string[] = [];
     const log = { warn: (_: object, message: string) => warnings.push(message) };
-    using _ = new Idempotency(masterKey).forgetting(api.system.em(), log, 20);
+    using _ = new Idempotency(masterKey).startCleanup(api.system.em(), log, 20);
     await eventually(async () =>
       expect(await api.system.database.sql('select 1 from service.idempotency')).toEqual([]),
     );

@@ -137,7 +137,7 @@ describe('A row written by release 0.1', () => {
   test('can be written on the current schema, and is deleted by the next cleanup', async () => {
     await writeAsRelease01(newKey(), { ...aPerson(), password: PASSWORD });
     await register({ ...aPerson(), password: PASSWORD }, newKey());
-    using _ = new Idempotency(masterKey).forgetting(api.system.em(), { warn: () => undefined }, 20);
+    using _ = new Idempotency(masterKey).startCleanup(api.system.em(), { warn: () => undefined }, 20);
     await eventually(async () => expect(await fingerprints()).toEqual([64]));
   });
 
