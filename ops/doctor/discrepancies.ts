@@ -68,9 +68,9 @@ export function examineDiscrepancies(compared: Compared | undefined): Finding[] 
       ? [
           finding(
             `Topic ${latest.topic ?? 'unknown'}`,
-            `has ${count(notStored, 'message')} of events that were never stored, the latest received at ${latest.receivedAt}: another program publishes to this topic`,
+            `has ${count(notStored, 'message')} of events that were never stored, the latest received at ${latest.receivedAt}: forged, or the database was restored`,
             remedy(
-              `Find the broker credential that was used, then discard ${latest.eventId} at ${latest.consumer}`,
+              `Find out which, then redrive or discard ${latest.eventId} at ${latest.consumer}`,
               'event-never-stored',
             ),
           ),

@@ -52,7 +52,7 @@ export async function diagnose({
     ...(compared?.unseen ? [compared.unseen] : []),
   ];
   if (hasFailed) {
-    findings.unshift(
+    findings.push(
       finding(
         `API ${apiUrl}`,
         `cannot be queried: ${status.message}`,

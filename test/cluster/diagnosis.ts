@@ -85,7 +85,7 @@ export async function followRemedy(found: RegExp): Promise<void> {
       });
       break;
     case 'no-pods':
-      await typeCommands(section, { APP: named(/^Scale up (.*)$/)[0]! });
+      await typeCommands(section, { APP: named(/^Scale up (.*)$/)[0]!, REPLICAS: '1' });
       break;
     case 'no-sidecar':
       await typeCommands(section, { POD: where.replace('Pod ', '') });

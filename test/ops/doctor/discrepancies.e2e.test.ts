@@ -31,8 +31,8 @@ test('messages of events that were never stored are one finding', async () => {
   expect((await runDoctor(cluster)).findings).toEqual([
     {
       where: 'Topic member-external',
-      what: 'has 1 message of events that were never stored, the latest received at today: another program publishes to this topic',
-      remedy: `Find the broker credential that was used, then discard ${eventId} at publish-recorder: docs/doctor.md#event-never-stored`,
+      what: 'has 1 message of events that were never stored, the latest received at today: forged, or the database was restored',
+      remedy: `Find out which, then redrive or discard ${eventId} at publish-recorder: docs/doctor.md#event-never-stored`,
     },
   ]);
 });
