@@ -73,6 +73,8 @@ class Outcome implements BulkResult {
   readonly accepted = new Set<string>();
   readonly failed = new Map<string, string>();
   readonly malformed = new Set<string>();
+  /** Entries that got an unknown answer in a call of their own. */
+  readonly #suspects = new Map<string, string>();
   outage?: Outage;
 
   settle(entries: readonly Entry[], failures: ReadonlyMap<string, string>): void {
@@ -82,9 +84,29 @@ class Outcome implements BulkResult {
       else this.failed.set(id, error);
     }
   }
+
+  /** Two entries with unknown answers and none accepted: nothing can be published, so the other calls are not made. */
+  suspect({ id }: Entry, answer: string): void {
+    this.#suspects.set(id, answer);
+    if (this.#suspects.size > 1 && this.accepted.size === 0) this.outage ??= unexpected(answer);
+  }
+
+  /** An unknown answer is the entry's own fault if others were accepted. */
+  conclude(): this {
+    for (const [id, answer] of this.#suspects)
+      if (this.accepted.size > 0) this.failed.set(id, answer);
+      else this.outage ??= unexpected(answer);
+    return this;
+  }
 }
 
-type Answer = { failures: ReadonlyMap<string, string> } | { malformed: string } | { outage: Outage };
+const unexpected = (answer: string): Outage => ({ kind: 'unexpected-answer', message: `daprd: ${answer}` });
+
+type Answer =
+  | { failures: ReadonlyMap<string, string> }
+  | { malformed: string }
+  | { unknown: string }
+  | { outage: Outage };
 
 /**
  * Publishes many messages per request through daprd's HTTP API, with a result for each. The SDK and gRPC hide which
@@ -108,8 +130,8 @@ export class DaprPublisher implements AsyncDisposable {
   }
 
   /**
-   * Publishes any number of entries, in calls that daprd accepts. A call that is rejected as a whole is halved until the bad
-   * entry is isolated. After an outage nothing more is sent.
+   * Publishes any number of entries, in calls that daprd accepts. A call that is rejected as a whole, or gets an unknown
+   * answer, is halved until the bad entry is isolated. After an outage nothing more is sent.
    * @throws only the signal's reason, once it is aborted
    */
   async publishBulk(topic: string, entries: readonly BulkEntry[], signal?: AbortSignal): Promise<BulkResult> {
@@ -127,7 +149,7 @@ export class DaprPublisher implements AsyncDisposable {
       }
     };
     await Promise.all(Array.from({ length: CONNECTIONS }, work));
-    return outcome;
+    return outcome.conclude();
   }
 
   async #publish(topic: string, entries: readonly Entry[], outcome: Outcome, signal?: AbortSignal): Promise<void> {
@@ -135,7 +157,8 @@ export class DaprPublisher implements AsyncDisposable {
     const answer = await this.#post(topic, entries, signal);
     if ('outage' in answer) outcome.outage ??= answer.outage;
     else if ('failures' in answer) outcome.settle(entries, answer.failures);
-    else if (entries.length === 1) {
+    else if (entries.length === 1 && 'unknown' in answer) outcome.suspect(entries[0]!, answer.unknown);
+    else if (entries.length === 1 && 'malformed' in answer) {
       outcome.failed.set(entries[0]!.id, answer.malformed);
       if (UNREADABLE.test(answer.malformed)) outcome.malformed.add(entries[0]!.id);
     } else {
@@ -211,7 +234,7 @@ function read(status: number, text: string, call: Call): Answer {
     return { failures: new Map(named.map(({ entryId, error }) => [entryId, error || summary])) };
   }
   if (MALFORMED.has(errorCode) && (status === 400 || status === 500)) return { malformed: summary };
-  return { outage: { kind: 'unexpected-answer', message: `daprd: ${summary}` } };
+  return { unknown: summary };
 }
 
 interface Problem {

@@ -114,6 +114,8 @@ test('an empty batch makes no call', async () => {
 test.each([
   ['not a CloudEvent', 500, responses.noCloudEvent],
   ['too large for daprd', 400, responses.tooLarge],
+  ['too large for a proxy', 413, '<html>'],
+  ['the cause of an answer without a body', 500, ''],
 ])('an entry that is %s is isolated, and the others are published', async (_, status, body) => {
   const hasBadEntry = (sent: BulkEntry[]) => sent.some(({ entryId }) => entryId === 'm37');
   daprd().post(PATH, hasBadEntry).times(20).reply(status, body);
@@ -152,14 +154,23 @@ describe('The publisher', () => {
     [200, ''],
     [500, 'null'],
   ])('reports an outage on an answer that is not daprd’s: %i %j', async (status, body) => {
-    daprd().post(PATH).reply(status, body);
-    const result = await publisher.publishBulk('lamp-internal', entries(2));
+    daprd().post(PATH).times(100).reply(status, body);
+    const result = await publisher.publishBulk('lamp-internal', entries(200));
+    expect(outcome(result)).toEqual({ accepted: [], failed: [] });
+    expect(result.outage?.kind).toBe('unexpected-answer');
+    // It stops at the second message that is refused by itself.
+    expect(nock.pendingMocks()).not.toEqual([]);
+  });
+
+  test('reports an outage for a single message with an answer that is not daprd’s', async () => {
+    daprd().post(PATH).reply(502, '<html>bad gateway</html>');
+    const result = await publisher.publishBulk('lamp-internal', entries(1));
     expect(outcome(result)).toEqual({ accepted: [], failed: [] });
     expect(result.outage?.kind).toBe('unexpected-answer');
   });
 
   test('reports an outage when daprd names none of the sent entries', async () => {
-    daprd().post(PATH).reply(503, responses.brokerDown('unknown'));
+    daprd().post(PATH).times(3).reply(503, responses.brokerDown('unknown'));
     const result = await publisher.publishBulk('lamp-internal', entries(2));
     expect(outcome(result)).toEqual({ accepted: [], failed: [] });
     expect(result.outage?.kind).toBe('unexpected-answer');
@@ -192,10 +203,10 @@ describe('The publisher', () => {
     daprd()
       .post(PATH)
       .times(3)
-      .reply(() => [[500, responses.noCloudEvent] as const, [204, ''] as const, [502, ''] as const][calls++]!);
+      .reply(() => [[500, responses.noCloudEvent] as const, [204, ''] as const, [401, ''] as const][calls++]!);
     const result = await publisher.publishBulk('lamp-internal', entries(4));
     expect(outcome(result)).toEqual({ accepted: ['m0', 'm1'], failed: [] });
-    expect(result.outage?.kind).toBe('unexpected-answer');
+    expect(result.outage?.kind).toBe('configuration');
   });
 });
 
