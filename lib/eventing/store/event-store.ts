@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import type { EventArgs, EventSubscriber, FlushEventArgs, TransactionEventArgs } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { v7 as uuid } from 'uuid';
@@ -180,7 +181,7 @@ async function appendEvents(
 
 function newEvent(
   event: DomainEvent,
-  key: Buffer,
+  key: KeyObject,
   { system, time, traceparent }: { system: System; time: string; traceparent: string },
 ): NewEvent {
   const id = uuid();

@@ -63,6 +63,21 @@ test('a message confirmed while the relay marks it as sent is published', async 
   expect(await statusOf(id)).toEqual([{ relayed: true, published: true }]);
 });
 
+test('a confirmation does not wait for the disk, and later transactions of the connection do', async () => {
+  await fixture.database.sql(`
+    create table setting (name text);
+    grant insert on setting to public;
+    create function note() returns trigger language plpgsql as $$ begin insert into setting values (current_setting('synchronous_commit')); return new; end $$;
+    create trigger note after insert on eventing.published for each row execute function note()`);
+  try {
+    await new Recorder(fixture.orm).confirm(await enqueue());
+    expect(await fixture.database.sql('select name from setting')).toEqual([{ name: 'off' }]);
+    expect(await fixture.orm.em.fork().execute('show synchronous_commit')).toEqual([{ synchronous_commit: 'on' }]);
+  } finally {
+    await fixture.database.sql('drop trigger note on eventing.published; drop function note; drop table setting');
+  }
+});
+
 test('an unknown message id is ignored', async () => {
   await new Recorder(fixture.orm).confirm(uuid());
   expect(await fixture.database.sql('select 1 from eventing.published where topic is null')).toEqual([]);
