@@ -5,6 +5,7 @@ import { addCanary } from './migrations/0004-add-canary.ts';
 import { addSubscribers } from './migrations/0005-add-subscribers.ts';
 import { addConflicts } from './migrations/0006-add-conflicts.ts';
 import { lowerCaseIds } from './migrations/0007-lower-case-ids.ts';
+import { addRelayIndexes } from './migrations/0008-add-relay-indexes.ts';
 
 /**
  * Returns the migrations of schema `eventing` for one system's database, oldest first. List them before the system's own.
@@ -22,5 +23,6 @@ export function eventingMigrations({ roles }: { roles: string }) {
     { name: 'Eventing0005Subscribers', class: addSubscribers(roles) },
     { name: 'Eventing0006Conflicts', class: addConflicts(roles) },
     { name: 'Eventing0007LowerCaseIds', class: lowerCaseIds() },
+    { name: 'Eventing0008RelayIndexes', class: addRelayIndexes() },
   ];
 }

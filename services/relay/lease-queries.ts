@@ -5,6 +5,9 @@ import { setSession } from '#process/session-settings';
 const PRESENCE = 7001;
 const PARTITION = 7002;
 
+/** Statements that make the planner find rows through an index, in its order. */
+export const BY_INDEX = 'set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off;';
+
 /**
  * Returns the statements that turn a new connection into a lease.
  * - Frozen relay: after 5 s without a statement PostgreSQL ends the connection and frees its locks (`idle_session_timeout`). Not shorter:
@@ -12,6 +15,8 @@ const PARTITION = 7002;
  * - Relay frozen while it receives a result: the connection is not idle then, so `tcp_user_timeout` ends it.
  * - Lost host: TCP keepalives.
  * - `synchronous_commit = off`: a crash of PostgreSQL may lose marks, which only repeats messages, and a wave does not wait for the disk.
+ * - `BY_INDEX`: every statement finds its rows through an index, in its order. The planner's statistics of a table that fills and empties
+ *   within seconds are always wrong, and a wrong plan reads everything that waits.
  * - `relay.lease` identifies this connection if a pooler substitutes another one: see `owned`.
  * @param name unique per lease
  */
@@ -21,6 +26,7 @@ export const openLease = (name: string): string => `
   set idle_in_transaction_session_timeout = '5s';
   set statement_timeout = '10s';
   set synchronous_commit = off;
+  ${BY_INDEX}
   set tcp_user_timeout = '5s';
   set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1; set tcp_keepalives_count = 3;
   select set_config('relay.lease', '${name}', false);

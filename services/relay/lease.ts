@@ -15,6 +15,10 @@ export interface LeaseOptions {
 /** Bounds the time to take over free partitions, and keeps the connection from being ended as idle. */
 const REBALANCE_MS = 300;
 
+/** SQLSTATE of a statement that has exceeded `statement_timeout`. */
+const QUERY_CANCELED = '57014';
+export class SlowStatement extends Error {}
+
 /** Partitions that a batch in progress needs: they are not released before it is disposed of. */
 export interface Hold extends Disposable {
   readonly partitions: readonly number[];
@@ -33,6 +37,7 @@ export class Lease implements AsyncDisposable {
   readonly #lost = new AbortController();
   readonly #holds = new Set<Set<number>>();
   #partitions: readonly number[] = [];
+  readonly #tenures = new Map<number, number>();
   #releasing = new Set<number>();
   #relays = 0;
   #confirmedAt = 0;
@@ -79,6 +84,11 @@ export class Lease implements AsyncDisposable {
     return this.#lost.signal;
   }
 
+  /** Returns how often this lease has acquired a partition: in between another relay may have had it. */
+  tenureOf(partition: number): number {
+    return this.#tenures.get(partition) ?? 0;
+  }
+
   /** Milliseconds since the partitions were last read back from PostgreSQL. */
   get ageMs(): number {
     return performance.now() - this.#confirmedAt;
@@ -89,7 +99,10 @@ export class Lease implements AsyncDisposable {
     return owned(this.#name);
   }
 
-  /** Runs a statement on the lease's connection. Any error ends the lease, because the outcome of the statement is unknown. */
+  /**
+   * Runs a statement on the lease's connection. An error ends the lease, because the outcome of the statement is unknown, except a
+   * `SlowStatement`, which PostgreSQL has rolled back.
+   */
   async query<Row>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
     const previous = this.#queue;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -100,6 +113,7 @@ export class Lease implements AsyncDisposable {
       const { rows } = await this.#client.query(text, values as unknown[]);
       return rows as Row[];
     } catch (error) {
+      if ((error as { code?: string }).code === QUERY_CANCELED) throw new SlowStatement((error as Error).message);
       this.drop(error);
       throw error;
     } finally {
@@ -164,6 +178,7 @@ export class Lease implements AsyncDisposable {
     if (mine.length !== this.#partitions.length || relays !== this.#relays) {
       this.#options.log.info({ partitions: mine.length, relays }, 'leases rebalanced');
     }
+    for (const it of mine) if (!this.#partitions.includes(it)) this.#tenures.set(it, this.tenureOf(it) + 1);
     this.#partitions = mine;
     this.#relays = relays;
     this.#confirmedAt = performance.now();

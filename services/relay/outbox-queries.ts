@@ -1,11 +1,4 @@
 import type { Lease } from './lease.ts';
-import type { Message } from './waves.ts';
-
-/** Messages per batch. A batch costs memory (at most 16 MiB plus one message), and its partitions stay with this relay until it is done. */
-const BATCH = 500;
-const BATCH_BYTES = 16 * 1024 * 1024;
-/** Limit per partition: avoids reading rows that are not claimed, and every partition has room in a batch. */
-const BATCH_OF_PARTITION = 100;
 
 // A loose index scan: one index lookup per topic, however many rows there are.
 const TOPICS = `
@@ -17,44 +10,8 @@ with recursive hop as (
 select topic from hop where topic is not null`;
 
 /** Returns the topics that have messages in the outbox, in any state. */
-export async function topicsWaiting(lease: Lease): Promise<string[]> {
+export async function topicsWaiting(lease: Pick<Lease, 'query'>): Promise<string[]> {
   return (await lease.query<{ topic: string }>(TOPICS)).map(({ topic }) => topic);
-}
-
-// Selects the oldest messages of each partition, except those whose key has an earlier message that is parked or waits for its next
-// attempt. Envelopes are fetched only for selected messages, as text: parsing would cost time and change large numbers.
-const claim = (lease: Lease) => `
-with owned as materialized (${lease.owned}), due as (
-  select candidate.position, candidate.bytes
-  from owned join unnest($2::int[]) wanted(partition) using (partition)
-  cross join lateral (
-    select o.position, pg_column_size(o.envelope) as bytes from eventing.outbox o
-     where o.topic = $1 and o.partition = owned.partition and o.id <> all ($3::uuid[])
-       and o.parked_at is null and (o.next_attempt_at is null or o.next_attempt_at <= now())
-       and not exists (select from eventing.outbox held
-         where held.topic = o.topic and held.ordering_key = o.ordering_key and held.position < o.position
-           and (held.parked_at is not null or held.next_attempt_at is not null)
-           and (held.parked_at is not null or held.next_attempt_at > now()))
-     order by o.position limit ${BATCH_OF_PARTITION}) candidate
-  order by candidate.position limit ${BATCH}
-), sized as (
-  select position, sum(bytes) over (order by position) - bytes as before from due
-)
-select o.id, o.ordering_key as "orderingKey", o.partition::int, o.envelope::text as event
-from sized join eventing.outbox o using (position) where sized.before < ${BATCH_BYTES} order by o.position`;
-
-/**
- * Returns messages of one topic that may be published now; each key's messages are in order.
- * @param partitions only messages of these partitions, as far as the lease still covers them
- * @param except messages that are already sent but not marked yet
- * @returns the batch, and whether the outbox may hold more
- */
-export async function claimBatch(
-  lease: Lease,
-  { topic, partitions, except }: { topic: string; partitions: readonly number[]; except: Iterable<string> },
-): Promise<{ batch: Message[]; hasMore: boolean }> {
-  const batch = await lease.query<Message>(claim(lease), [topic, partitions, [...except]]);
-  return { batch, hasMore: batch.length >= BATCH_OF_PARTITION };
 }
 
 // Locks rows in the order of their ids, as the recorder does, and skips locked ones: the recorder is about to delete those, because their

@@ -3,12 +3,15 @@ import type { Log } from '#process/log';
 import { Circuit } from './circuit.ts';
 import type { Lease } from './lease.ts';
 import type { RelayOptions } from './options.ts';
-import { backOff, claimBatch, markRelayed } from './outbox-queries.ts';
+import { backOff, markRelayed } from './outbox-queries.ts';
+import { OutboxReader } from './outbox-reader.ts';
 import { PoisonDetector } from './poison-detector.ts';
 import { entry, fullWaves, type Message } from './waves.ts';
 
 /** Time that daprd may be unreachable before the relay releases its partitions to other relays. */
 const UNREACHABLE_MS = 5_000;
+/** Pause between two searches for released and late messages. */
+const ROUND_MS = 1_000;
 const NONE: ReadonlyMap<string, string> = new Map();
 
 /** Publishes the messages of one topic, wave by wave. Topics do not wait for each other: order is kept per topic and key. */
@@ -16,6 +19,7 @@ export class TopicRelay {
   readonly circuit: Circuit;
   readonly #topic: string;
   readonly #lease: Lease;
+  readonly #reader: OutboxReader;
   readonly #options: RelayOptions;
   readonly #onDue: () => void;
   readonly #log: Log;
@@ -31,6 +35,7 @@ export class TopicRelay {
     this.#topic = topic;
     this.#unmarked = unmarked;
     this.#lease = lease;
+    this.#reader = new OutboxReader(topic, lease, options.poll?.maxMs ?? ROUND_MS);
     this.circuit = new Circuit(options.backoff);
     this.#options = options;
     this.#onDue = onDue;
@@ -52,40 +57,44 @@ export class TopicRelay {
   /** @returns whether the next batch may be claimed immediately */
   async #relayBatch(stopping: AbortSignal): Promise<boolean> {
     using hold = this.#lease.hold();
-    const { batch, hasMore } = await claimBatch(this.#lease, {
-      topic: this.#topic,
-      partitions: hold.partitions,
-      except: this.#unmarked,
-    });
+    const { batch, hasMore } = await this.#reader.read(hold.partitions, this.#unmarked);
     hold.narrow(batch.map(({ partition }) => partition));
     let leased: readonly number[] = hold.partitions;
-    for (const wave of fullWaves(batch, hasMore)) {
-      const admitted = this.circuit.admit(wave);
-      if (stopping.aborted || admitted.some(({ partition }) => !leased.includes(partition))) return true;
-      if (admitted.length === 0) return false;
-      const { accepted, heldBack } = await this.#publish(admitted);
-      leased = await this.#mark(accepted);
-      // The rest of the batch may hold later messages of the keys that were not accepted.
-      if (accepted.size < wave.length) return accepted.size + heldBack > 0;
+    const sent = new Set<string>();
+    const heldBack = new Set<string>();
+    try {
+      for (const wave of fullWaves(batch, hasMore)) {
+        const admitted = this.circuit.admit(wave);
+        if (stopping.aborted || admitted.some(({ partition }) => !leased.includes(partition))) return true;
+        if (admitted.length === 0) return false;
+        const result = await this.#publish(admitted);
+        for (const id of result.accepted) sent.add(id);
+        for (const id of result.heldBack) heldBack.add(id);
+        leased = await this.#mark(result.accepted);
+        // The rest of the batch may hold later messages of the keys that were not accepted.
+        if (result.accepted.size < wave.length) return result.accepted.size + result.heldBack.length > 0;
+      }
+    } finally {
+      this.#reader.settle(batch, sent, heldBack);
     }
-    return batch.length > 0;
+    return batch.length > 0 || hasMore;
   }
 
   /** Publishes one wave, updates the circuit and the poison detector, and backs off failed messages. */
-  async #publish(wave: readonly Message[]): Promise<{ accepted: ReadonlySet<string>; heldBack: number }> {
+  async #publish(wave: readonly Message[]): Promise<{ accepted: ReadonlySet<string>; heldBack: readonly string[] }> {
     const result = await this.#options.publisher.publishBulk(this.#topic, wave.map(entry), this.#lease.lost);
     const { accepted, failed, malformed } = result;
     const poisonIds = this.#poison.findPoison(accepted, failed.keys());
     if (result.outage) {
       this.recordResult(wave, result);
-      return { accepted, heldBack: 0 };
+      return { accepted, heldBack: [] };
     }
     for (const id of malformed) poisonIds.add(id);
     // Refused while others were accepted, or poison: hold back this message. Otherwise it is an outage, and no message is touched.
     const failures = [...failed].filter(([id]) => accepted.size > 0 || poisonIds.has(id));
     this.recordResult(wave, failures.length > 0 ? { accepted, failed: NONE } : result);
     if (failures.length > 0) await this.#backOff(failures, poisonIds);
-    return { accepted, heldBack: failures.length };
+    return { accepted, heldBack: failures.map(([id]) => id) };
   }
 
   /** Opens or closes the circuit according to the result of a wave. */

@@ -1,0 +1,152 @@
+import { Client } from 'pg';
+import { BY_INDEX } from '../../services/relay/lease-queries.ts';
+import { topicsWaiting } from '../../services/relay/outbox-queries.ts';
+import { OutboxReader } from '../../services/relay/outbox-reader.ts';
+import { keys, RelayFixture } from '../services/relay/fixture.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Cost, ExplainingLease } from './explain.ts';
+
+// No statement of the relay reads more because many rows wait, are held back, or were sent.
+const ROWS = 200_000;
+const PARTITIONS = Array.from({ length: 32 }, (_, partition) => partition);
+/** 500 messages are looked up in an index of four levels, or read from as many pages of the table, with some room. */
+const MAX_BUFFERS = 5_000;
+const NONE: ReadonlySet<string> = new Set();
+
+let fixture: RelayFixture;
+let client: Client;
+beforeAll(async () => {
+  fixture = await RelayFixture.open();
+  client = new Client(fixture.database.urls.relay);
+  await client.connect();
+  await client.query(BY_INDEX);
+});
+beforeEach(() => fixture.reset());
+afterAll(async () => {
+  await client.end();
+  await fixture[Symbol.asyncDispose]();
+});
+
+/** Inserts `ROWS` messages of `count` keys. */
+async function fillMany(count: number): Promise<void> {
+  await fixture.database.sql(
+    `insert into eventing.outbox (id, event_id, channel, topic, ordering_key, envelope)
+     select gen_random_uuid(), gen_random_uuid(), 'internal', 'lamp-internal', 'many-' || (g % $2),
+       jsonb_build_object('id', g, 'partitionkey', 'many-' || (g % $2), 'x', repeat(md5(g::text), 10))
+     from generate_series(1, $1::int) g`,
+    [ROWS, count],
+  );
+  await fixture.database.sql('analyze eventing.outbox');
+}
+
+/** Parks the first message of each key. */
+const parkFirst = (): Promise<unknown> =>
+  fixture.database.sql(
+    `update eventing.outbox set parked_at = now(), attempts = 5 where position in (select min(position) from eventing.outbox group by ordering_key)`,
+  );
+
+function expectBounded(costs: readonly Cost[]): void {
+  expect(costs.length).toBeGreaterThan(0);
+  expect(costs.filter(({ scanned }) => scanned.length > 0)).toEqual([]);
+  expect(costs.filter(({ read, returned }) => read > 3 * returned + 100)).toEqual([]);
+  expect(costs.filter(({ buffers }) => buffers > MAX_BUFFERS)).toEqual([]);
+}
+
+/** Reads once more and returns what it cost. */
+async function costOfReading(reader: OutboxReader, lease: ExplainingLease): Promise<readonly Cost[]> {
+  lease.reset();
+  const { batch } = await reader.read(PARTITIONS, NONE);
+  reader.settle(batch, new Set(batch.map(({ id }) => id)), NONE);
+  return [...lease.costs];
+}
+
+/** Reads and deletes until nothing is left. @returns the messages' positions */
+async function readAll(reader: OutboxReader): Promise<number[]> {
+  const positions: number[] = [];
+  for (let hasMore = true; hasMore; ) {
+    const page = await reader.read(PARTITIONS, NONE);
+    hasMore = page.hasMore;
+    positions.push(...page.batch.map(({ position }) => position));
+    const ids = page.batch.map(({ id }) => id);
+    await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [ids]);
+    reader.settle(page.batch, new Set(ids), NONE);
+  }
+  return positions;
+}
+
+test.each([1, 2_000, ROWS])('the relay reads no more when 200,000 messages of %i keys wait', async (count) => {
+  await fillMany(count);
+  const lease = new ExplainingLease(client);
+  const reader = new OutboxReader('lamp-internal', lease, 0);
+  for (let page = 0; page < 5; page++) expectBounded(await costOfReading(reader, lease));
+  lease.reset();
+  await topicsWaiting(lease);
+  expectBounded(lease.costs);
+});
+
+test('200,000 messages behind 2,000 parked keys are passed over once, and healthy ones are read', async () => {
+  await fillMany(2_000);
+  await parkFirst();
+  const healthy = new Set(await fixture.fill(keys(1_000)));
+  const lease = new ExplainingLease(client);
+  const reader = new OutboxReader('lamp-internal', lease, 0);
+  const read = new Set<string>();
+  for (let hasMore = true; hasMore; ) {
+    lease.reset();
+    const page = await reader.read(PARTITIONS, NONE);
+    hasMore = page.hasMore;
+    expectBounded(lease.costs);
+    for (const { id } of page.batch) read.add(id);
+    reader.settle(page.batch, new Set(page.batch.map(({ id }) => id)), NONE);
+  }
+  expect(read).toEqual(healthy);
+  // Nothing of it is read again.
+  await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [[...healthy]]);
+  await fixture.fill(['new']);
+  const costs = await costOfReading(reader, lease);
+  expectBounded(costs);
+  expect(Math.max(...costs.map(({ read }) => read))).toBeLessThan(2_000);
+});
+
+test('parked keys that are released are read by key, in order', async () => {
+  await fillMany(2_000);
+  await parkFirst();
+  const lease = new ExplainingLease(client);
+  const reader = new OutboxReader('lamp-internal', lease, 0);
+  lease.isExplaining = false;
+  expect(await readAll(reader)).toEqual([]);
+  await fixture.database.sql(
+    `update eventing.outbox set parked_at = null, next_attempt_at = now() where ordering_key = 'many-7' and parked_at is not null`,
+  );
+  lease.isExplaining = true;
+  const positions: number[] = [];
+  await eventually(async () => {
+    lease.reset();
+    positions.push(...(await readAll(reader)));
+    expectBounded(lease.costs);
+    expect(positions.length).toBe(ROWS / 2_000);
+  });
+  expect(positions).toEqual(positions.toSorted((one, other) => one - other));
+});
+
+test('messages that were sent while an old snapshot is open are not looked at again', async () => {
+  const old = new Client(fixture.database.urls.owner);
+  await old.connect();
+  try {
+    await old.query('begin isolation level repeatable read');
+    await old.query('select count(*) from eventing.outbox');
+    await fillMany(2_000);
+    const lease = new ExplainingLease(client);
+    const reader = new OutboxReader('lamp-internal', lease, 0);
+    lease.isExplaining = false;
+    expect((await readAll(reader)).length).toBe(ROWS);
+    lease.isExplaining = true;
+    await fixture.fill(keys(500));
+    const costs = await costOfReading(reader, lease);
+    const page = costs.find(({ statement }) => statement.includes('page.position'))!;
+    expect(page.returned).toBe(500);
+    expectBounded([page]);
+  } finally {
+    await old.end();
+  }
+});
