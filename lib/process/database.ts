@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { type EventSubscriber, NullCacheAdapter } from '@mikro-orm/core';
 import { Migrator } from '@mikro-orm/migrations';
 import { type MigrationObject, MikroORM, type Options } from '@mikro-orm/postgresql';
@@ -104,11 +105,22 @@ export async function migrate({
   });
   await lockHolder.connect();
   try {
-    await lockHolder.query('select pg_advisory_lock($1)', [LOCK]);
+    await acquire(lockHolder);
     await applyPending({ url, migrations, table, print });
   } finally {
     // Ending the session releases the lock.
     await lockHolder.end();
+  }
+}
+
+/**
+ * Polls, because a statement that waits holds a snapshot, for which another run's `create index concurrently` would wait.
+ */
+async function acquire(lockHolder: Client): Promise<void> {
+  for (const deadline = performance.now() + 60_000; ; await delay(200)) {
+    const { rows } = await lockHolder.query<{ isOurs: boolean }>('select pg_try_advisory_lock($1) as "isOurs"', [LOCK]);
+    if (rows[0]!.isOurs) return;
+    if (performance.now() > deadline) throw new Error('Another run of the migrations has not ended within 60 s');
   }
 }
 

@@ -21,6 +21,7 @@ export class Dispatcher {
   /** By topic: how often in a row a statement of its task took too long. */
   readonly #slow = new Map<string, { times: number; until: number }>();
   #nextSearch = 0;
+  #laterSearch: NodeJS.Timeout | undefined;
   readonly #unmarked: Map<string, Set<string>>;
   readonly #wake: () => void;
   readonly #resender: Resender;
@@ -55,7 +56,13 @@ export class Dispatcher {
   /** Returns the topics with messages; all known ones while searching them is slow. */
   async #findTopics(): Promise<readonly string[]> {
     const startedAt = performance.now();
-    if (startedAt < this.#nextSearch) return [...this.#relays.keys()];
+    if (startedAt < this.#nextSearch) {
+      this.#laterSearch ??= setTimeout(() => {
+        this.#laterSearch = undefined;
+        this.#wake();
+      }, this.#nextSearch - startedAt).unref();
+      return [...this.#relays.keys()];
+    }
     try {
       return await topicsWaiting(this.#lease);
     } catch (error) {

@@ -2,8 +2,11 @@ import { type Connection, type OutboxRow, readRanges, readTransactions, type Tra
 
 /** An INSERT takes a position and then a transaction id: this long after the position it has both. Milliseconds. */
 const GRACE_MS = 5_000;
-/** Messages per partition and step. */
-const STEP = 20;
+/** Messages per partition and step, and positions: between them only dead index entries may be. */
+const STEP = 100;
+const STEP_POSITIONS = 50_000;
+/** Most transactions commit within this time of taking a position. Milliseconds. */
+const RECENT_MS = 300;
 /** Enough for a minute or two; while a long transaction runs, none is dropped. */
 const MAX_CHECKPOINTS = 100;
 
@@ -33,6 +36,8 @@ export class LateMessages {
   readonly #safe = new Map<number, number>();
   readonly #checkpoints: Checkpoint[] = [];
   #sweep: Sweep | undefined;
+  /** The marks of the last moments, oldest first. */
+  #recent: Pick<Sweep, 'at' | 'marks'>[] = [];
 
   constructor(topic: string, lease: Connection) {
     this.#topic = topic;
@@ -49,6 +54,18 @@ export class LateMessages {
     this.#safe.delete(partition);
     this.#checkpoints.length = 0;
     this.#sweep = undefined;
+    this.#recent = [];
+  }
+
+  /** Returns the messages between the marks of a moment ago and those of now: one that was committed in between is late by little. */
+  async recent(marks: ReadonlyMap<number, number>): Promise<OutboxRow[]> {
+    const now = performance.now();
+    const old = this.#recent.findLastIndex(({ at }) => at <= now - RECENT_MS);
+    this.#recent = [...this.#recent.slice(Math.max(0, old)), { at: now, marks: new Map(marks) }];
+    const before = this.#recent[0]!.marks;
+    const ranges = [...marks].map(([partition, upTo]) => ({ partition, after: before.get(partition) ?? 0, upTo }));
+    const moved = ranges.filter(({ after, upTo }) => after < upTo);
+    return moved.length > 0 ? await readRanges(this.#lease, this.#topic, moved, STEP) : [];
   }
 
   /**
@@ -64,13 +81,18 @@ export class LateMessages {
       cursors: new Map([...marks.keys()].map((partition) => [partition, this.safe(partition)])),
     };
     const { cursors, marks: targets } = this.#sweep;
-    const ranges = [...cursors].map(([partition, after]) => ({ partition, after, upTo: targets.get(partition)! }));
+    const ranges = [...cursors].map(([partition, after]) => ({
+      partition,
+      after,
+      upTo: Math.min(targets.get(partition)!, after + STEP_POSITIONS),
+    }));
     const rows = await readRanges(this.#lease, this.#topic, ranges, STEP);
     const counts = Map.groupBy(rows, ({ partition }) => partition);
-    for (const { partition } of ranges) {
+    for (const { partition, upTo } of ranges) {
       const read = counts.get(partition) ?? [];
-      if (read.length < STEP) cursors.delete(partition);
-      else cursors.set(partition, read.at(-1)!.position);
+      const after = read.length < STEP ? upTo : read.at(-1)!.position;
+      if (after < targets.get(partition)!) cursors.set(partition, after);
+      else cursors.delete(partition);
     }
     const isComplete = cursors.size === 0;
     if (isComplete) this.#finish(this.#sweep);

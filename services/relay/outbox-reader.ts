@@ -1,18 +1,25 @@
 import { HeldKeys } from './held-keys.ts';
 import { LateMessages } from './late-messages.ts';
 import type { Lease } from './lease.ts';
-import { type OutboxRow, readDue, readFirstOfKeys, readKeys, readPage, withEvents } from './reader-queries.ts';
-import type { Message } from './waves.ts';
+import { PageSize } from './page-size.ts';
+import {
+  type OutboxMessage,
+  type OutboxRow,
+  readDue,
+  readFirstOfKeys,
+  readKeys,
+  readPage,
+  withEvents,
+} from './reader-queries.ts';
 
 /** Messages per batch. A batch costs memory (at most 16 MiB plus one message), and its partitions stay with this relay until it is done. */
 const BATCH = 500;
 const BATCH_BYTES = 16 * 1024 * 1024;
-/** Messages per page while nearly all of them are held: without their events they are small. */
-const LONG_PAGE = 2_000;
-/** With this many messages left from the last batch no others are read. */
-const ENOUGH = BATCH / 2;
-/** Keys whose last sent message is remembered. Forgetting one costs a longer index scan. */
-const REMEMBERED = 50_000;
+/** Limits of a batch for messages left from the last one and for those of resumed keys, so that a page has room: it brings other keys. */
+const LEFT = 150;
+const RESUMED = 150;
+/** With this many resumed keys no page is read: they are kept in memory. */
+const MOST_RESUMED = 5_000;
 /** Rounds take at most a twentieth of the time. The limit is for those that waited for other statements; milliseconds. */
 const ROUND_SHARE = 20;
 const LONGEST_PAUSE_MS = 10_000;
@@ -27,18 +34,12 @@ interface Resumed {
 
 export type ReaderLease = Pick<Lease, 'query' | 'tenureOf'>;
 
-/** A message that can be sent, with its place in the outbox. */
-export interface OutboxMessage extends Message {
-  readonly position: number;
-}
-
 /**
  * Reads one topic's messages under one lease. What cannot be sent is read once: each partition has a mark, up to which everything was read,
  * and the keys of held messages are known in memory. Only keys that can go on are read behind the mark, by key.
  *
- * A position is assigned before the commit, so a message may appear behind the mark. Of one key, positions are in the order of the commits,
- * because the aggregate's head is locked. So before a key is sent its earlier messages are looked up. Rounds find the late messages of
- * other keys, and released ones. Neither looks further back than LateMessages says.
+ * A position is assigned before the commit, so a message may appear behind the mark. So before a key is sent its earlier messages are
+ * looked up. Late messages of other keys, and released ones, are searched. Docs: decision 0029.
  */
 export class OutboxReader {
   readonly #topic: string;
@@ -52,11 +53,8 @@ export class OutboxReader {
   readonly #resumed = new Map<string, Resumed>();
   /** Messages of the last batch that were neither sent nor held back. */
   #left: OutboxMessage[] = [];
-  /** By key: the position of the message that was sent last. */
-  readonly #sent = new Map<string, number>();
   #nextRound = 0;
-  #activePartitions = 32;
-  #pageLimit = BATCH;
+  readonly #pageSize = new PageSize(BATCH);
 
   /** @param roundMs milliseconds between two rounds, at least */
   constructor(topic: string, lease: ReaderLease, roundMs: number) {
@@ -81,9 +79,12 @@ export class OutboxReader {
       const left = this.#left.filter(({ id }) => !except.has(id));
       const known = new Set([...except, ...left.map(({ id }) => id)]);
       if (performance.now() >= this.#nextRound) await this.#round(known);
-      const rows = left.length < ENOUGH && this.#resumed.size > 0 ? await this.#readResumed(known) : [];
-      const page = left.length + rows.length < ENOUGH ? await this.#readPage(known) : { rows: [], hasMore: true };
-      const batch = [...left, ...(await withEvents(this.#lease, [...rows, ...page.rows])).map(messageOf)];
+      this.#resumeLate(await this.#late.recent(this.#marks), known);
+      const rows = this.#resumed.size > 0 ? await this.#readResumed(known) : [];
+      const page = this.#resumed.size < MOST_RESUMED ? await this.#readPage(known) : { rows: [], hasMore: true };
+      // Keys that have caught up are read with the pages again.
+      for (const [key, { hasPassed }] of this.#resumed) if (!hasPassed) this.#resumed.delete(key);
+      const batch = [...left, ...(await withEvents(this.#lease, [...rows, ...page.rows]))];
       batch.sort((one, other) => one.position - other.position);
       return { batch, hasMore: page.hasMore || this.#resumed.size > 0 };
     } catch (error) {
@@ -100,25 +101,27 @@ export class OutboxReader {
    */
   settle(batch: readonly OutboxMessage[], sent: ReadonlySet<string>, heldBack: ReadonlySet<string>): void {
     this.#left = [];
+    // When nothing was accepted, the next batch should bring other keys: these may be the reason.
+    const limit = sent.size > 0 ? LEFT : 0;
     for (const message of batch) {
-      const { id, orderingKey: key, position } = message;
-      if (sent.has(id)) this.#remember(key, position);
-      else if (heldBack.has(id)) {
-        this.#held.add(key, message);
-        this.#resumed.delete(key);
-      } else if (!this.#held.has(key)) this.#left.push(message);
+      const { id, orderingKey: key, partition, position } = message;
+      if (sent.has(id)) continue;
+      if (heldBack.has(id)) this.#hold(key, message);
+      else if (this.#held.isBehind(key, position)) continue;
+      else if (this.#left.length < limit) this.#left.push(message);
+      else this.#resume(key, partition, position);
     }
   }
 
-  #remember(key: string, position: number): void {
-    this.#sent.delete(key);
-    this.#sent.set(key, position);
-    if (this.#sent.size > REMEMBERED) this.#sent.delete(this.#sent.keys().next().value!);
+  #hold(key: string, message: Pick<OutboxRow, 'id' | 'partition' | 'position'>): void {
+    this.#held.add(key, message);
+    this.#resumed.delete(key);
   }
 
-  #resume(key: string, partition: number, from: number): void {
-    const before = this.#resumed.get(key)?.from ?? Number.POSITIVE_INFINITY;
-    this.#resumed.set(key, { partition, from: Math.min(before, from), hasPassed: true });
+  /** Reads a key from a position on, or from an earlier one that is known already. */
+  #resume(key: string, partition: number, position: number): void {
+    const from = Math.min(position, this.#resumed.get(key)?.from ?? position, this.#held.from(key) ?? position);
+    this.#resumed.set(key, { partition, from, hasPassed: true });
     this.#held.delete(key);
   }
 
@@ -142,22 +145,24 @@ export class OutboxReader {
   }
 
   async #readResumed(known: ReadonlySet<string>): Promise<OutboxRow[]> {
-    const keys = [...this.#resumed].slice(0, BATCH);
-    const ofKey = Math.ceil(BATCH / keys.length);
+    const keys = [...this.#resumed].slice(0, RESUMED);
+    const ofKey = Math.ceil(RESUMED / keys.length);
     for (const [, it] of keys) it.hasPassed = false;
     const rows = await readKeys(this.#lease, this.#topic, {
       keys: keys.map(([key]) => key),
       froms: keys.map(([, { from }]) => from),
       ofKey,
-      limit: BATCH,
+      limit: RESUMED,
     });
     const byKey = Map.groupBy(rows, ({ key }) => key);
-    const isCut = rows.length >= BATCH;
+    const isCut = rows.length >= RESUMED;
     const found: OutboxRow[] = [];
+    let bytes = 0;
     for (const [key, resumed] of keys) {
       const read = byKey.get(key) ?? [];
-      // Beyond the limit of the whole page a key may have more, or was not read at all.
-      if (isCut && read.length === 0) {
+      bytes += read.reduce((sum, row) => sum + row.bytes, 0);
+      // Beyond the limits a key may have more, or was not read at all.
+      if ((isCut && read.length === 0) || (found.length > 0 && bytes > BATCH_BYTES)) {
         resumed.hasPassed = true;
         continue;
       }
@@ -165,7 +170,7 @@ export class OutboxReader {
       const due = held ? read.slice(0, read.indexOf(held)) : read;
       found.push(...due.filter(({ id }) => !known.has(id)));
       this.#resumed.delete(key);
-      if (held) this.#held.add(key, held);
+      if (held) this.#hold(key, held);
       else
         this.#resumed.set(key, {
           ...resumed,
@@ -179,13 +184,9 @@ export class OutboxReader {
   /** Reads on behind the marks, past the messages of held and resumed keys. */
   async #readPage(known: ReadonlySet<string>): Promise<{ rows: OutboxRow[]; hasMore: boolean }> {
     const marks = new Map(this.#marks);
-    // Every partition has room in a batch, and few rows are read that do not fit in.
-    const limit = this.#pageLimit;
-    const share = Math.ceil((2 * limit) / this.#activePartitions);
-    const read = await readPage(this.#lease, this.#topic, { marks, share, limit, withEvents: limit === BATCH });
-    const counts = Map.groupBy(read, ({ partition }) => partition);
-    this.#activePartitions = Math.max(1, counts.size);
-    let hasMore = read.length >= limit || [...counts.values()].some(({ length }) => length >= share);
+    const { limit, share, isUsual } = this.#pageSize;
+    const read = await readPage(this.#lease, this.#topic, { marks, share, limit, withEvents: isUsual });
+    let hasMore = this.#pageSize.isFull(read);
     const rows: OutboxRow[] = [];
     let bytes = 0;
     for (const row of read) {
@@ -200,13 +201,11 @@ export class OutboxReader {
         }
         rows.push(row);
       }
-      if (!isSkipped && row.isHeld) this.#held.add(key, row);
+      if (!isSkipped && row.isHeld) this.#hold(key, row);
       if (resumed && position >= resumed.from) resumed.hasPassed = true;
       this.#marks.set(partition, position);
     }
-    this.#pageLimit = rows.length * 10 < read.length ? LONG_PAGE : BATCH;
-    // Keys that have caught up are read with the pages again.
-    for (const [key, { hasPassed }] of this.#resumed) if (!hasPassed) this.#resumed.delete(key);
+    this.#pageSize.adapt(read, rows.length);
     return { rows: await this.#withoutLate(rows, marks, known), hasMore };
   }
 
@@ -220,7 +219,7 @@ export class OutboxReader {
     const ranges = [...partitions]
       .map(([key, partition]) => ({
         key,
-        after: Math.max(this.#late.safe(partition), this.#sent.get(key) ?? 0),
+        after: this.#late.safe(partition),
         upTo: marks.get(partition)!,
       }))
       .filter(({ after, upTo }) => after < upTo);
@@ -235,18 +234,27 @@ export class OutboxReader {
     const startedAt = performance.now();
     const due = await readDue(this.#lease, this.#topic, [...this.#marks.keys()], BATCH);
     for (const { id, key, partition, position } of due)
-      if (position <= this.#marks.get(partition)! && !this.#resumed.has(key) && !known.has(id))
+      if (
+        position <= this.#marks.get(partition)! &&
+        !this.#resumed.has(key) &&
+        !known.has(id) &&
+        !this.#held.isBehind(key, position)
+      )
         this.#resume(key, partition, position);
     for (const [key, { partition, position }] of await this.#held.verify(this.#lease))
       this.#resume(key, partition, position);
     const { rows, isComplete } = await this.#late.step(this.#marks);
-    for (const { id, key, partition, position, isHeld } of rows)
-      if (!isHeld && !known.has(id) && !this.#held.has(key) && !this.#resumed.has(key))
-        this.#resume(key, partition, position);
+    this.#resumeLate(rows, known);
     const endedAt = performance.now();
     const fair = Math.min(LONGEST_PAUSE_MS, ROUND_SHARE * (endedAt - startedAt));
     this.#nextRound = endedAt + Math.max(isComplete ? this.#roundMs : 0, fair);
   }
-}
 
-const messageOf = ({ key, ...row }: OutboxRow & { event: string }): OutboxMessage => ({ ...row, orderingKey: key });
+  /** Reads the keys of unknown messages behind the marks from there. */
+  #resumeLate(rows: readonly OutboxRow[], known: ReadonlySet<string>): void {
+    for (const { id, key, partition, position, isHeld } of rows) {
+      const isKnown = isHeld || known.has(id) || position >= (this.#resumed.get(key)?.from ?? position + 1);
+      if (!isKnown && !this.#held.startAt(key, position)) this.#resume(key, partition, position);
+    }
+  }
+}

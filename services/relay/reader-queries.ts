@@ -1,4 +1,5 @@
 import type { Lease } from './lease.ts';
+import type { Message } from './waves.ts';
 
 export type Connection = Pick<Lease, 'query'>;
 
@@ -15,6 +16,13 @@ export interface OutboxRow {
   readonly event: string | null;
 }
 
+/** A message that can be sent, with its place in the outbox. */
+export interface OutboxMessage extends Message {
+  readonly position: number;
+}
+
+/** Events of this size are fetched once it is known that they fit in. */
+const LARGE_BYTES = 8_192;
 const IS_HELD = '(parked_at is not null or coalesce(next_attempt_at > now(), false))';
 // Positions are far below 2^53.
 const COLUMNS = `position::float8 as position, id, ordering_key as key, partition::int as partition, pg_column_size(envelope) as bytes,
@@ -25,7 +33,7 @@ const WITHOUT_EVENT = `${COLUMNS}, null as event`;
 // the planner may read the primary key from its beginning, once per partition, when it expects most rows to match.
 const PAGE = `
 select page.position::float8 as position, id, ordering_key as key, partition::int as partition, bytes, "isHeld",
-  case when $6 then envelope::text end as event
+  case when $6 and bytes < ${LARGE_BYTES} then envelope::text end as event
 from (
   select o.* from unnest($2::smallint[], $3::bigint[]) as wanted(partition, mark)
   cross join lateral (
@@ -103,11 +111,8 @@ export function readFirstOfKeys(
   ]);
 }
 
-/** Fetches missing events. @returns the rows that are still in the outbox: the others were confirmed meanwhile, so they had been sent */
-export async function withEvents(
-  lease: Connection,
-  rows: readonly OutboxRow[],
-): Promise<(OutboxRow & { event: string })[]> {
+/** Fetches missing events. @returns the messages that are still in the outbox: the others were confirmed meanwhile, so they had been sent */
+export async function withEvents(lease: Connection, rows: readonly OutboxRow[]): Promise<OutboxMessage[]> {
   const missing = rows.filter(({ event }) => event === null).map(({ id }) => id);
   const fetched =
     missing.length === 0
@@ -117,15 +122,15 @@ export async function withEvents(
           [missing],
         );
   const events = new Map(fetched.map(({ id, event }) => [id, event]));
-  return rows.flatMap((row) => {
-    const event = row.event ?? events.get(row.id);
-    return event === undefined ? [] : [{ ...row, event }];
+  return rows.flatMap(({ id, key: orderingKey, partition, position, event = null }) => {
+    const found = event ?? events.get(id);
+    return found === undefined ? [] : [{ id, orderingKey, partition, position, event: found }];
   });
 }
 
 const DUE = `
 select ${WITHOUT_EVENT} from eventing.outbox
- where topic = $1 and next_attempt_at <= now() and partition = any ($2::int[]) order by next_attempt_at limit $3`;
+ where topic = $1 and next_attempt_at <= now() and parked_at is null and partition = any ($2::int[]) order by next_attempt_at limit $3`;
 
 /** Returns messages whose next attempt is due: the relay's own retries, and those that operators have released. */
 export function readDue(

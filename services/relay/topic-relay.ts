@@ -12,6 +12,8 @@ import { entry, fullWaves, type Message } from './waves.ts';
 const UNREACHABLE_MS = 5_000;
 /** Pause between two searches for released and late messages. */
 const ROUND_MS = 1_000;
+/** Waves per batch: with few keys they are small, and other keys may have new messages. */
+const MOST_WAVES = 50;
 const NONE: ReadonlyMap<string, string> = new Map();
 
 /** Publishes the messages of one topic, wave by wave. Topics do not wait for each other: order is kept per topic and key. */
@@ -63,7 +65,7 @@ export class TopicRelay {
     const sent = new Set<string>();
     const heldBack = new Set<string>();
     try {
-      for (const wave of fullWaves(batch, hasMore)) {
+      for (const wave of fullWaves(batch, hasMore).slice(0, MOST_WAVES)) {
         const admitted = this.circuit.admit(wave);
         if (stopping.aborted || admitted.some(({ partition }) => !leased.includes(partition))) return true;
         if (admitted.length === 0) return false;
@@ -84,6 +86,8 @@ export class TopicRelay {
   async #publish(wave: readonly Message[]): Promise<{ accepted: ReadonlySet<string>; heldBack: readonly string[] }> {
     const result = await this.#options.publisher.publishBulk(this.#topic, wave.map(entry), this.#lease.lost);
     const { accepted, failed, malformed } = result;
+    // Before anything can fail: what is accepted must not be sent again.
+    for (const id of accepted) this.#unmarked.add(id);
     const poisonIds = this.#poison.findPoison(accepted, failed.keys());
     if (result.outage) {
       this.recordResult(wave, result);

@@ -13,6 +13,9 @@ const PARTITIONS = Array.from({ length: 32 }, (_, partition) => partition);
 const MAX_BUFFERS = 5_000;
 const NONE: ReadonlySet<string> = new Set();
 
+/** Filling a table takes a quarter of a minute on a busy machine. Milliseconds. */
+const LIMIT = 240_000;
+
 let fixture: RelayFixture;
 let client: Client;
 beforeAll(async () => {
@@ -74,79 +77,96 @@ async function readAll(reader: OutboxReader): Promise<number[]> {
   return positions;
 }
 
-test.each([1, 2_000, ROWS])('the relay reads no more when 200,000 messages of %i keys wait', async (count) => {
-  await fillMany(count);
-  const lease = new ExplainingLease(client);
-  const reader = new OutboxReader('lamp-internal', lease, 0);
-  for (let page = 0; page < 5; page++) expectBounded(await costOfReading(reader, lease));
-  lease.reset();
-  await topicsWaiting(lease);
-  expectBounded(lease.costs);
-});
-
-test('200,000 messages behind 2,000 parked keys are passed over once, and healthy ones are read', async () => {
-  await fillMany(2_000);
-  await parkFirst();
-  const healthy = new Set(await fixture.fill(keys(1_000)));
-  const lease = new ExplainingLease(client);
-  const reader = new OutboxReader('lamp-internal', lease, 0);
-  const read = new Set<string>();
-  for (let hasMore = true; hasMore; ) {
+test.each([1, 2_000, ROWS])(
+  'the relay reads no more when 200,000 messages of %i keys wait',
+  async (count) => {
+    await fillMany(count);
+    const lease = new ExplainingLease(client);
+    const reader = new OutboxReader('lamp-internal', lease, 0);
+    for (let page = 0; page < 5; page++) expectBounded(await costOfReading(reader, lease));
     lease.reset();
-    const page = await reader.read(PARTITIONS, NONE);
-    hasMore = page.hasMore;
+    await topicsWaiting(lease);
     expectBounded(lease.costs);
-    for (const { id } of page.batch) read.add(id);
-    reader.settle(page.batch, new Set(page.batch.map(({ id }) => id)), NONE);
-  }
-  expect(read).toEqual(healthy);
-  // Nothing of it is read again.
-  await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [[...healthy]]);
-  await fixture.fill(['new']);
-  const costs = await costOfReading(reader, lease);
-  expectBounded(costs);
-  expect(Math.max(...costs.map(({ read }) => read))).toBeLessThan(2_000);
-});
+  },
+  LIMIT,
+);
 
-test('parked keys that are released are read by key, in order', async () => {
-  await fillMany(2_000);
-  await parkFirst();
-  const lease = new ExplainingLease(client);
-  const reader = new OutboxReader('lamp-internal', lease, 0);
-  lease.isExplaining = false;
-  expect(await readAll(reader)).toEqual([]);
-  await fixture.database.sql(
-    `update eventing.outbox set parked_at = null, next_attempt_at = now() where ordering_key = 'many-7' and parked_at is not null`,
-  );
-  lease.isExplaining = true;
-  const positions: number[] = [];
-  await eventually(async () => {
-    lease.reset();
-    positions.push(...(await readAll(reader)));
-    expectBounded(lease.costs);
-    expect(positions.length).toBe(ROWS / 2_000);
-  });
-  expect(positions).toEqual(positions.toSorted((one, other) => one - other));
-});
-
-test('messages that were sent while an old snapshot is open are not looked at again', async () => {
-  const old = new Client(fixture.database.urls.owner);
-  await old.connect();
-  try {
-    await old.query('begin isolation level repeatable read');
-    await old.query('select count(*) from eventing.outbox');
+test(
+  '200,000 messages behind 2,000 parked keys are passed over once, and healthy ones are read',
+  async () => {
     await fillMany(2_000);
+    await parkFirst();
+    const healthy = new Set(await fixture.fill(keys(1_000)));
+    const lease = new ExplainingLease(client);
+    const reader = new OutboxReader('lamp-internal', lease, 0);
+    const read = new Set<string>();
+    for (let hasMore = true; hasMore; ) {
+      lease.reset();
+      const page = await reader.read(PARTITIONS, NONE);
+      hasMore = page.hasMore;
+      expectBounded(lease.costs);
+      for (const { id } of page.batch) read.add(id);
+      reader.settle(page.batch, new Set(page.batch.map(({ id }) => id)), NONE);
+    }
+    expect(read).toEqual(healthy);
+    // Nothing of it is read again.
+    await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [[...healthy]]);
+    await fixture.fill(['new']);
+    const costs = await costOfReading(reader, lease);
+    expectBounded(costs);
+    // Looking for late messages reads at most a hundred of each partition at a time.
+    expect(Math.max(...costs.map(({ read }) => read))).toBeLessThan(4_000);
+  },
+  LIMIT,
+);
+
+test(
+  'parked keys that are released are read by key, in order',
+  async () => {
+    await fillMany(2_000);
+    await parkFirst();
     const lease = new ExplainingLease(client);
     const reader = new OutboxReader('lamp-internal', lease, 0);
     lease.isExplaining = false;
-    expect((await readAll(reader)).length).toBe(ROWS);
+    expect(await readAll(reader)).toEqual([]);
+    await fixture.database.sql(
+      `update eventing.outbox set parked_at = null, next_attempt_at = now() where ordering_key = 'many-7' and parked_at is not null`,
+    );
     lease.isExplaining = true;
-    await fixture.fill(keys(500));
-    const costs = await costOfReading(reader, lease);
-    const page = costs.find(({ statement }) => statement.includes('page.position'))!;
-    expect(page.returned).toBe(500);
-    expectBounded([page]);
-  } finally {
-    await old.end();
-  }
-});
+    const positions: number[] = [];
+    await eventually(async () => {
+      lease.reset();
+      positions.push(...(await readAll(reader)));
+      expectBounded(lease.costs);
+      expect(positions.length).toBe(ROWS / 2_000);
+    });
+    expect(positions).toEqual(positions.toSorted((one, other) => one - other));
+  },
+  LIMIT,
+);
+
+test(
+  'messages that were sent while an old snapshot is open are not looked at again',
+  async () => {
+    const old = new Client(fixture.database.urls.owner);
+    await old.connect();
+    try {
+      await old.query('begin isolation level repeatable read');
+      await old.query('select count(*) from eventing.outbox');
+      await fillMany(2_000);
+      const lease = new ExplainingLease(client);
+      const reader = new OutboxReader('lamp-internal', lease, 0);
+      lease.isExplaining = false;
+      expect((await readAll(reader)).length).toBe(ROWS);
+      lease.isExplaining = true;
+      await fixture.fill(keys(500));
+      const costs = await costOfReading(reader, lease);
+      const page = costs.find(({ statement }) => statement.includes('page.position'))!;
+      expect(page.returned).toBe(500);
+      expectBounded([page]);
+    } finally {
+      await old.end();
+    }
+  },
+  LIMIT,
+);

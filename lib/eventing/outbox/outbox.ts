@@ -67,7 +67,7 @@ select (m ->> 'id')::uuid, (m ->> 'eventid')::uuid, ?, ?, m ->> 'partitionkey', 
 export async function releaseParked(em: EntityManager, id: string): Promise<boolean> {
   const rows = await execute(
     em,
-    `update eventing.outbox set parked_at = null, next_attempt_at = null, attempts = 0
+    `update eventing.outbox set parked_at = null, next_attempt_at = clock_timestamp(), attempts = 0
       where id = ? and parked_at is not null returning id`,
     [id],
   );

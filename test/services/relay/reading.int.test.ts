@@ -78,6 +78,52 @@ test('released messages are sent with all that waits behind them, in order', asy
   fixture.expectInOrder();
 });
 
+test('refused keys with hundreds of messages do not keep back new messages of other keys', async () => {
+  await fixture.fill(['bad-1', 'bad-2'], 300);
+  fixture.fakeDaprd.answer = () => ({ refuse: ({ metadata }) => metadata!.partitionKey!.startsWith('bad') });
+  fixture.relay({ retryPolicy: { attempts: 100, firstRetrySeconds: 0.01 } });
+  for (let round = 1; round <= 5; round++) {
+    await fixture.fill(keys(3));
+    await eventually(() => expect(keys(3).map(arrived)).toEqual(keys(3).map(() => expect.arrayContaining([round]))));
+  }
+  fixture.fakeDaprd.answer = () => 'accept';
+  await fixture.waitUntilSent();
+  fixture.expectInOrder();
+});
+
+test('a message that commits late goes before the next one, although a later repeat was sent', async () => {
+  withoutRounds();
+  const slow = await connect();
+  await slow.query(`begin; ${insert('slow', 1)}`);
+  // A repeat takes its position without the lock of the aggregate's head.
+  await fixture.database.sql(insert('slow', 0));
+  await fixture.wake();
+  await fixture.waitUntilSent();
+  await slow.query('commit');
+  await fixture.database.sql(insert('slow', 2));
+  await fixture.wake();
+  await eventually(() => expect(arrived('slow')).toEqual([0, 1, 2]));
+  await slow.end();
+});
+
+test('a message that commits late is sent, although a later repeat of its key is held', async () => {
+  fixture.fakeDaprd.answer = () => ({ refuse: ({ event }) => event.n === 0 });
+  fixture.relay({ retryPolicy: { attempts: 100, firstRetrySeconds: 0.1 } });
+  const slow = await connect();
+  await slow.query(`begin; ${insert('slow', 1)}`);
+  await fixture.fill(keys(3));
+  await fixture.database.sql(insert('slow', 0));
+  await eventually(async () => {
+    await fixture.fill(['other']);
+    expect(await fixture.count('outbox', `ordering_key = 'slow' and next_attempt_at is not null`)).toBe(1);
+  });
+  await slow.query('commit');
+  fixture.fakeDaprd.answer = () => 'accept';
+  await fixture.waitUntilSent();
+  expect(arrived('slow').toSorted()).toEqual([0, 1]);
+  await slow.end();
+});
+
 test('a partition that another relay had meanwhile is read from its beginning', async () => {
   const first = withoutRounds();
   await fixture.fill(keys(64), 2);
