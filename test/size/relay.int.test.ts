@@ -9,8 +9,8 @@ import { type Cost, ExplainingLease } from './explain.ts';
 // No statement of the relay reads more because many rows wait, are held back, or were sent.
 const ROWS = 200_000;
 const PARTITIONS = Array.from({ length: 32 }, (_, partition) => partition);
-/** 500 messages are looked up in an index of four levels, or read from as many pages of the table, with some room. */
-const MAX_BUFFERS = 5_000;
+/** The longest page has 2,000 messages and reads twice as many, each from a page of the table, and the index. */
+const MAX_BUFFERS = 8_000;
 const NONE: ReadonlySet<string> = new Set();
 
 /** Filling a table takes a quarter of a minute on a busy machine. Milliseconds. */
