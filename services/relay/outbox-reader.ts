@@ -20,11 +20,11 @@ const LEFT = 150;
 const RESUMED = 150;
 /** With this many resumed keys no page is read: they are kept in memory. */
 const MOST_RESUMED = 5_000;
-/** Rounds take at most a twentieth of the time. The limit is for those that waited for other statements; milliseconds. */
+/** Rounds take at most a twentieth of the time. A round that waited for other statements must not cause a long pause; milliseconds. */
 const ROUND_SHARE = 20;
 const LONGEST_PAUSE_MS = 10_000;
 
-/** A key that is read by itself, from this position, because its messages are behind the mark. */
+/** A key that is read by itself, from this position, because it has messages before its partition's mark. */
 interface Resumed {
   readonly partition: number;
   readonly from: number;
@@ -36,10 +36,10 @@ export type ReaderLease = Pick<Lease, 'query' | 'tenureOf'>;
 
 /**
  * Reads one topic's messages under one lease. What cannot be sent is read once: each partition has a mark, up to which everything was read,
- * and the keys of held messages are known in memory. Only keys that can go on are read behind the mark, by key.
+ * and the keys of held messages are known in memory. Keys that can go on are read before the mark, by key.
  *
- * A position is assigned before the commit, so a message may appear behind the mark. So before a key is sent its earlier messages are
- * looked up. Late messages of other keys, and released ones, are searched. Docs: decision 0029.
+ * A position is assigned before the commit, so a message can appear before the mark: a late message. A page therefore contains no key with a
+ * late message, and searches find the late messages of all other keys (docs/decisions/0029).
  */
 export class OutboxReader {
   readonly #topic: string;
@@ -181,7 +181,7 @@ export class OutboxReader {
     return found;
   }
 
-  /** Reads on behind the marks, past the messages of held and resumed keys. */
+  /** Reads the messages after the marks, without those of held and resumed keys. */
   async #readPage(known: ReadonlySet<string>): Promise<{ rows: OutboxRow[]; hasMore: boolean }> {
     const marks = new Map(this.#marks);
     const { limit, share, isUsual } = this.#pageSize;
@@ -209,7 +209,7 @@ export class OutboxReader {
     return { rows: await this.#withoutLate(rows, marks, known), hasMore };
   }
 
-  /** Removes the messages of keys that have earlier ones behind the marks; these keys are read from there next. */
+  /** Removes the keys that have late messages; these keys are read from there next. */
   async #withoutLate(
     rows: OutboxRow[],
     marks: ReadonlyMap<number, number>,
@@ -229,7 +229,7 @@ export class OutboxReader {
     return rows.filter(({ key }) => !this.#resumed.has(key));
   }
 
-  /** Finds messages that may be sent now although the marks are past them: released ones, and those that were committed late. */
+  /** Finds messages before the marks that can be sent now: due and released ones, and late ones. */
   async #round(known: ReadonlySet<string>): Promise<void> {
     const startedAt = performance.now();
     const due = await readDue(this.#lease, this.#topic, [...this.#marks.keys()], BATCH);
@@ -250,7 +250,7 @@ export class OutboxReader {
     this.#nextRound = endedAt + Math.max(isComplete ? this.#roundMs : 0, fair);
   }
 
-  /** Reads the keys of unknown messages behind the marks from there. */
+  /** Resumes the keys of messages that are late: before the marks, and not known. */
   #resumeLate(rows: readonly OutboxRow[], known: ReadonlySet<string>): void {
     for (const { id, key, partition, position, isHeld } of rows) {
       const isKnown = isHeld || known.has(id) || position >= (this.#resumed.get(key)?.from ?? position + 1);

@@ -28,7 +28,7 @@ export class PageSize {
     return Math.ceil((2 * this.#limit) / this.#activePartitions);
   }
 
-  /** Whether there may be more behind this page. */
+  /** Whether there may be more after this page. */
   isFull(page: readonly OutboxRow[]): boolean {
     const counts = Map.groupBy(page, ({ partition }) => partition).values();
     return page.length >= this.#limit || counts.some(({ length }) => length >= this.share);

@@ -45,7 +45,7 @@ from (
 ) page order by page.position`;
 
 /**
- * Reads the first messages of a topic behind the marks.
+ * Reads the first messages of a topic after the marks.
  * @param page.marks by partition
  * @param page.share limit per partition
  */
