@@ -1,4 +1,5 @@
 import { Pool } from 'undici';
+import { type Answer, type Outage, outageOf, readAnswer, UNREADABLE, unexpected } from './dapr-answers.ts';
 
 export interface BulkEntry {
   /** Id of the message, unique within the call. */
@@ -7,15 +8,6 @@ export interface BulkEntry {
   readonly event: string;
   /** Metadata of the entry, such as `partitionKey`, by which Kafka keeps order. */
   readonly metadata?: Readonly<Record<string, string>>;
-}
-
-/**
- * A state in which no message can be published. `configuration` lasts until operators act; its message contains the
- * remedy.
- */
-export interface Outage {
-  readonly kind: 'unreachable' | 'time-out' | 'configuration' | 'unexpected-answer';
-  readonly message: string;
 }
 
 /**
@@ -54,15 +46,6 @@ const MAX_BYTES = 4 * 1024 * 1024 - 1024;
 /** Concurrent calls. One leaves daprd idle while it waits for the broker; more than four gained nothing. */
 const CONNECTIONS = 4;
 
-/**
- * Error codes for a call that daprd rejected as a whole because of one bad entry, without naming it. daprd has
- * published no entry of such a call, so its halves can be sent again without duplicates.
- */
-const MALFORMED = new Set(['ERR_PUBSUB_CLOUD_EVENTS_SER', 'ERR_PUBSUB_EVENTS_SER', 'ERR_PUBSUB_PUBLISH_MESSAGE']);
-/** Those of them whose only possible cause is the entry itself. */
-const UNREADABLE = /ERR_PUBSUB_(CLOUD_EVENTS|EVENTS)_SER/;
-const MISCONFIGURED = /^ERR_(PUBSUB_(NOT_FOUND|NOT_CONFIGURED|FORBIDDEN|EMPTY|REQUEST_METADATA)|TOPIC_NAME_EMPTY)$/;
-
 interface Entry {
   readonly id: string;
   readonly json: string;
@@ -99,14 +82,6 @@ class Outcome implements BulkResult {
     return this;
   }
 }
-
-const unexpected = (answer: string): Outage => ({ kind: 'unexpected-answer', message: `daprd: ${answer}` });
-
-type Answer =
-  | { failures: ReadonlyMap<string, string> }
-  | { malformed: string }
-  | { unknown: string }
-  | { outage: Outage };
 
 /**
  * Publishes many messages per request through daprd's HTTP API, with a result for each. The SDK and gRPC hide which
@@ -179,7 +154,7 @@ export class DaprPublisher implements AsyncDisposable {
         body: `[${entries.map(({ json }) => json).join(',')}]`,
         signal,
       });
-      return read(statusCode, await body.text(), { component, topic, entries });
+      return readAnswer(statusCode, await body.text(), { component, topic, ids: entries.map(({ id }) => id) });
     } catch (error) {
       signal?.throwIfAborted();
       return { outage: outageOf(error as NodeJS.ErrnoException) };
@@ -214,56 +189,4 @@ function split(entries: readonly Entry[]): Entry[][] {
     }
   }
   return calls;
-}
-
-interface Call {
-  readonly component: string;
-  readonly topic: string;
-  readonly entries: readonly Entry[];
-}
-
-function read(status: number, text: string, call: Call): Answer {
-  if (status === 204) return { failures: new Map() };
-  const { errorCode = '', message = text, failedEntries } = parse(text);
-  const summary = `${status} ${errorCode} ${message}`.slice(0, 500);
-  const advice = adviceOn(status, errorCode, call);
-  if (advice) return { outage: { kind: 'configuration', message: `${advice} (daprd: ${summary})` } };
-  const ids = new Set(call.entries.map(({ id }) => id));
-  const named = failedEntries?.filter(({ entryId }) => ids.has(entryId)) ?? [];
-  if (named.length > 0) {
-    return { failures: new Map(named.map(({ entryId, error }) => [entryId, error || summary])) };
-  }
-  if (MALFORMED.has(errorCode) && (status === 400 || status === 500)) return { malformed: summary };
-  return { unknown: summary };
-}
-
-interface Problem {
-  errorCode?: string;
-  message?: string;
-  failedEntries?: { entryId: string; error?: string }[];
-}
-
-function parse(text: string): Problem {
-  try {
-    return (JSON.parse(text) as Problem | null) ?? {};
-  } catch {
-    return {};
-  }
-}
-
-function adviceOn(status: number, errorCode: string, { component, topic }: Call): string | undefined {
-  if (status === 401) return 'daprd rejects the dapr-api-token: set the same DAPR_API_TOKEN for this process and daprd';
-  if (status === 403 || errorCode === 'ERR_PUBSUB_FORBIDDEN') {
-    return `this app may not publish to ${topic}: check publishingScopes, allowedTopics and protectedTopics of component ${component}`;
-  }
-  if (status === 404 || MISCONFIGURED.test(errorCode)) {
-    return `daprd has no usable pub/sub component ${component}: check its name, its scopes and daprd's log`;
-  }
-  return undefined;
-}
-
-function outageOf(error: NodeJS.ErrnoException): Outage {
-  const timedOut = /TIMEOUT/.test(error.code ?? '') && error.code !== 'UND_ERR_CONNECT_TIMEOUT';
-  const message = `daprd ${timedOut ? 'did not answer in time' : 'cannot be reached'}: ${error.code ?? ''} ${error.message}`;
-  return { kind: timedOut ? 'time-out' : 'unreachable', message };
 }
