@@ -55,7 +55,7 @@ test('each guarantee names existing tests', () => {
     ...read('docs/guarantees.md').matchAll(/^- \[[\w.-]+\]\(\.\.\/([^)]+)\): (.+?)(?: \*\(process\)\*)?$/gm),
   ];
   expect(named.length).toBeGreaterThan(40);
-  const missing = named.filter(([, file, name]) => !read(file!).includes(name!));
+  const missing = named.filter(([, file, name]) => !name!.split(' › ').every((part) => read(file!).includes(part)));
   expect(missing.map(([line]) => line)).toEqual([]);
   for (const promise of ['P1', 'P2', 'P3', 'P4', 'P5', 'P6', 'P7', 'P8'])
     expect(read('docs/guarantees.md')).toMatch(new RegExp(`^## ${promise}: `, 'm'));

@@ -13,16 +13,13 @@ import {
 } from './reader-queries.ts';
 
 /** Messages per batch. A batch costs memory (at most 16 MiB plus one message), and its partitions stay with this relay until it is done. */
-const BATCH = 500;
-const BATCH_BYTES = 16 * 1024 * 1024;
-/** Limits of a batch for messages left from the last one and for those of resumed keys, so that a page has room: it brings other keys. */
-const LEFT = 150;
-const RESUMED = 150;
+const BATCH = { messages: 500, bytes: 16 * 1024 * 1024 };
+/** Limit of a batch for messages left from the last one, and for those of resumed keys: other keys come with a page, which needs room. */
+const REST = 150;
 /** With this many resumed keys no page is read: they are kept in memory. */
 const MOST_RESUMED = 5_000;
 /** Rounds take at most a twentieth of the time. A round that waited for other statements must not cause a long pause; milliseconds. */
-const ROUND_SHARE = 20;
-const LONGEST_PAUSE_MS = 10_000;
+const ROUND = { share: 20, longestPauseMs: 10_000 };
 
 /** A key that is read by itself, from this position, because it has messages before its partition's mark. */
 interface Resumed {
@@ -32,7 +29,7 @@ interface Resumed {
   hasPassed: boolean;
 }
 
-export type ReaderLease = Pick<Lease, 'query' | 'tenureOf'>;
+type ReaderLease = Pick<Lease, 'query' | 'tenureOf'>;
 
 /**
  * Reads one topic's messages under one lease. What cannot be sent is read once: each partition has a mark, up to which everything was read,
@@ -54,7 +51,7 @@ export class OutboxReader {
   /** Messages of the last batch that were neither sent nor held back. */
   #left: OutboxMessage[] = [];
   #nextRound = 0;
-  readonly #pageSize = new PageSize(BATCH);
+  readonly #pageSize = new PageSize(BATCH.messages);
 
   /** @param roundMs milliseconds between two rounds, at least */
   constructor(topic: string, lease: ReaderLease, roundMs: number) {
@@ -101,14 +98,12 @@ export class OutboxReader {
    */
   settle(batch: readonly OutboxMessage[], sent: ReadonlySet<string>, heldBack: ReadonlySet<string>): void {
     this.#left = [];
-    // When nothing was accepted, the next batch should bring other keys: these may be the reason.
-    const limit = sent.size > 0 ? LEFT : 0;
     for (const message of batch) {
       const { id, orderingKey: key, partition, position } = message;
       if (sent.has(id)) continue;
       if (heldBack.has(id)) this.#hold(key, message);
       else if (this.#held.isBehind(key, position)) continue;
-      else if (this.#left.length < limit) this.#left.push(message);
+      else if (this.#left.length < REST) this.#left.push(message);
       else this.#resume(key, partition, position);
     }
   }
@@ -145,24 +140,24 @@ export class OutboxReader {
   }
 
   async #readResumed(known: ReadonlySet<string>): Promise<OutboxRow[]> {
-    const keys = [...this.#resumed].slice(0, RESUMED);
-    const ofKey = Math.ceil(RESUMED / keys.length);
+    const keys = [...this.#resumed].slice(0, REST);
+    const ofKey = Math.ceil(REST / keys.length);
     for (const [, it] of keys) it.hasPassed = false;
     const rows = await readKeys(this.#lease, this.#topic, {
       keys: keys.map(([key]) => key),
       froms: keys.map(([, { from }]) => from),
       ofKey,
-      limit: RESUMED,
+      limit: REST,
     });
     const byKey = Map.groupBy(rows, ({ key }) => key);
-    const isCut = rows.length >= RESUMED;
+    const isCut = rows.length >= REST;
     const found: OutboxRow[] = [];
     let bytes = 0;
     for (const [key, resumed] of keys) {
       const read = byKey.get(key) ?? [];
       bytes += read.reduce((sum, row) => sum + row.bytes, 0);
       // Beyond the limits a key may have more, or was not read at all.
-      if ((isCut && read.length === 0) || (found.length > 0 && bytes > BATCH_BYTES)) {
+      if ((isCut && read.length === 0) || (found.length > 0 && bytes > BATCH.bytes)) {
         resumed.hasPassed = true;
         continue;
       }
@@ -193,15 +188,15 @@ export class OutboxReader {
       const { key, id, position, partition } = row;
       const resumed = this.#resumed.get(key);
       const isSkipped = resumed || this.#held.has(key) || known.has(id);
-      if (!isSkipped && !row.isHeld) {
+      if (!isSkipped && row.isHeld) this.#hold(key, row);
+      else if (!isSkipped) {
         bytes += row.bytes;
-        if (rows.length >= BATCH || (rows.length > 0 && bytes > BATCH_BYTES)) {
+        if (rows.length >= BATCH.messages || (rows.length > 0 && bytes > BATCH.bytes)) {
           hasMore = true;
           break;
         }
         rows.push(row);
       }
-      if (!isSkipped && row.isHeld) this.#hold(key, row);
       if (resumed && position >= resumed.from) resumed.hasPassed = true;
       this.#marks.set(partition, position);
     }
@@ -216,14 +211,9 @@ export class OutboxReader {
     known: ReadonlySet<string>,
   ): Promise<OutboxRow[]> {
     const partitions = new Map(rows.map(({ key, partition }) => [key, partition]));
-    const ranges = [...partitions]
-      .map(([key, partition]) => ({
-        key,
-        after: this.#late.safe(partition),
-        upTo: marks.get(partition)!,
-      }))
-      .filter(({ after, upTo }) => after < upTo);
-    if (ranges.length === 0) return rows;
+    const ranges = [...partitions].map(([key, partition]) => {
+      return { key, after: this.#late.safe(partition), upTo: marks.get(partition)! };
+    });
     const late = await readFirstOfKeys(this.#lease, this.#topic, ranges, known);
     for (const { key, position } of late) this.#resume(key, partitions.get(key)!, position);
     return rows.filter(({ key }) => !this.#resumed.has(key));
@@ -232,7 +222,7 @@ export class OutboxReader {
   /** Finds messages before the marks that can be sent now: due and released ones, and late ones. */
   async #round(known: ReadonlySet<string>): Promise<void> {
     const startedAt = performance.now();
-    const due = await readDue(this.#lease, this.#topic, [...this.#marks.keys()], BATCH);
+    const due = await readDue(this.#lease, this.#topic, [...this.#marks.keys()], BATCH.messages);
     for (const { id, key, partition, position } of due)
       if (
         position <= this.#marks.get(partition)! &&
@@ -246,7 +236,7 @@ export class OutboxReader {
     const { rows, isComplete } = await this.#late.step(this.#marks);
     this.#resumeLate(rows, known);
     const endedAt = performance.now();
-    const fair = Math.min(LONGEST_PAUSE_MS, ROUND_SHARE * (endedAt - startedAt));
+    const fair = Math.min(ROUND.longestPauseMs, ROUND.share * (endedAt - startedAt));
     this.#nextRound = endedAt + Math.max(isComplete ? this.#roundMs : 0, fair);
   }
 

@@ -4,7 +4,8 @@ const MAX_REMEMBERED = 1_000;
 /**
  * Separates poison messages from broker outages, for one topic, because both fail in the same way. A failure is poison only if (a) the
  * message failed before, (b) others were accepted since, and (c) the failures in this wave are a single one or fewer than the accepted
- * messages. During an outage, also one that begins within a wave, these never hold together, so no attempts are spent.
+ * messages. In an outage, also one that begins within a wave, these do not hold together, so no attempts are spent; unless it begins with the
+ * last few messages of a wave, and they had failed before.
  */
 export class PoisonDetector {
   #accepted = 0;

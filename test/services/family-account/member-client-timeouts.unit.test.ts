@@ -6,7 +6,7 @@ import { type Answer, id, json, LIVE, open, READER, UNAVAILABLE } from './member
 
 test('a failed or unanswered call is retried until another replica answers', async () => {
   const answers: Answer[] = [json(500, DIRECT_INVOKE), () => undefined, json(200, { id, status: 'WITHDRAWN' })];
-  await using it = await open((response) => answers.shift()!(response), { timeoutMs: 1_000 });
+  await using it = await open((response) => answers.shift()!(response), { timeoutMs: 10_000 });
   expect(await it.client.standingOf(id)).toBe('WITHDRAWN');
   expect(it.daprd.invocations).toHaveLength(3);
 });
@@ -21,7 +21,7 @@ test('a member API that times out is unavailable, and its late answer has no eff
 test('a missing sidecar causes unavailability within the timeout, until it is back', async () => {
   const answer = json(200, { number: 7, memberId: id });
   // One call at a time: the next one succeeds once the SDK has ended the abandoned one before it.
-  const { daprd, client } = await open(answer, { timeoutMs: 50, maxCalls: 1 });
+  const { daprd, client } = await open(answer, { timeoutMs: 1_000, maxCalls: 1 });
   await daprd[Symbol.asyncDispose]();
   await expect(client.sessionOf('token', LIVE)).rejects.toMatchObject(UNAVAILABLE);
   await using again = await startFakeDaprd((_, response) => answer(response), { port: daprd.port });
@@ -39,7 +39,7 @@ test('abandoned calls do not accumulate', async () => {
     if (hang) hanging.push(response);
     else answerJson(response, 200, { id, status: 'WITHDRAWN' });
   };
-  await using it = await open(answer, { timeoutMs: 100, maxCalls: 2 });
+  await using it = await open(answer, { timeoutMs: 1_000, maxCalls: 2 });
   const standing = () => it.client.standingOf(id);
   const outcomes = await Promise.allSettled([standing(), standing(), standing()]);
   expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
@@ -59,7 +59,7 @@ test('hanging lookups of unknown tokens do not block other calls', async () => {
     );
   });
   const options = { daprPort: daprd.port, daprApiToken: 'token-of-the-sidecar', appId: 'member', readerToken: READER };
-  await using client = memberClient({ ...options, timeoutMs: 200, maxCalls: 2, maxUnknownCalls: 3 });
+  await using client = memberClient({ ...options, timeoutMs: 5_000, maxCalls: 2, maxUnknownCalls: 3 });
   // Twice: abandoned calls of the first round are still in progress in the second.
   for (let round = 0; round < 2; round++) {
     const made = Array.from({ length: 20 }, () => client.sessionOf('made-up', { wasLive: false }));

@@ -62,14 +62,16 @@ describe('A broker outage', () => {
 
   test('spends no attempt when it begins within a wave', async () => {
     await fixture.fill(keys(100), 3);
-    let taken = 0;
-    // The first 40 messages are accepted, all others are refused; the same again later.
-    fixture.fakeDaprd.answer = () => ({ refuse: () => taken++ >= 40 });
+    const accepted = (share: number) => (_: string, entries: readonly { readonly entryId: string }[]) => {
+      const ids = new Set(entries.slice(0, Math.floor(entries.length * share)).map(({ entryId }) => entryId));
+      return { refuse: ({ entryId }: { readonly entryId: string }) => !ids.has(entryId) };
+    };
+    const outage = [accepted(0.4), accepted(0), accepted(0), accepted(0)];
+    // One of the probes is accepted; the next outage begins in the wave that follows.
+    const script = [...outage, accepted(1), ...outage];
+    fixture.fakeDaprd.answer = (topic, entries) => (script.shift() ?? accepted(1))(topic, entries);
     fixture.relay();
-    await calls(4);
-    taken = 0;
-    await calls(4);
-    fixture.fakeDaprd.answer = () => 'accept';
+    await calls(9);
     await fixture.waitUntilSent();
     fixture.expectInOrder();
     expect(await fixture.count('relayed', 'attempts > 0')).toBe(0);
@@ -139,6 +141,19 @@ describe('A failing write to the database', () => {
     await fixture.waitUntilSent();
     fixture.expectInOrder();
     expect(fixture.fakeDaprd.arrivals).toHaveLength(40);
+  });
+
+  test('sends no accepted message twice when a refused one of its wave cannot be held back', async () => {
+    await fixture.fill(keys(20));
+    fixture.fakeDaprd.answer = () => ({ refuse: ({ metadata }) => metadata?.partitionKey === 'key-7' });
+    await fixture.database.sql('revoke update on eventing.outbox from lamp_relay');
+    fixture.relay();
+    await eventually(() => expect(fixture.warnings()).toContain('lost lease, reacquiring'));
+    fixture.fakeDaprd.answer = () => 'accept';
+    const columns = 'attempts, last_error, next_attempt_at, parked_at';
+    await fixture.database.sql(`grant update (${columns}) on eventing.outbox to lamp_relay`);
+    await fixture.waitUntilSent();
+    expect(fixture.fakeDaprd.arrivals).toHaveLength(20);
   });
 });
 
