@@ -29,7 +29,8 @@ export interface SubscribeOptions extends Pick<ProcessContext, 'stack' | 'log'> 
  */
 export function subscribe({ stack, log, orm, system, appId, topics, config }: SubscribeOptions): Middleware {
   const stallMs = config.SUBSCRIPTION_STALL_SECONDS * 1000;
-  const inbox = stack.use(new Inbox(orm, { ownSource: sourceOf(system), log }));
+  const retries = { maxAttempts: config.CONSUMER_ATTEMPTS, backoffMs: config.CONSUMER_BACKOFF_MS };
+  const inbox = stack.use(new Inbox(orm, { ownSource: sourceOf(system), ...retries, log }));
   inbox.start(Object.values(topics).flatMap(({ consumers = [] }) => consumers));
   const sidecarAddress = { port: config.DAPR_HTTP_PORT, apiToken: config.DAPR_API_TOKEN };
   stack.use(new SidecarStatusReporter({ orm, appId, ...sidecarAddress }).start());

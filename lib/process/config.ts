@@ -195,6 +195,16 @@ export const common = {
     doc: 'seconds to wait for the arrival of a confirmed event before it is requested again. Must be longer than the broker takes to redeliver',
     default: '60',
   },
+  CONSUMER_ATTEMPTS: {
+    schema: integer({ min: 1, max: 1000 }),
+    doc: 'failed attempts after which a consumer’s event becomes a dead letter. None is spent while the consumer fails for several aggregates, or a dependency or the database is unavailable',
+    default: '8',
+  },
+  CONSUMER_BACKOFF_MS: {
+    schema: integer({ min: 10, max: 300_000 }),
+    doc: 'milliseconds before the second attempt; doubled for each further one, up to five minutes',
+    default: '500',
+  },
   LOG_LEVEL: {
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace']),
     doc: 'least severe level that is logged',
@@ -226,6 +236,8 @@ export const subscriberSettings = {
   BROKER_ADDRESS: common.BROKER_ADDRESS,
   SUBSCRIPTION_STALL_SECONDS: common.SUBSCRIPTION_STALL_SECONDS,
   RECONCILE_AFTER_SECONDS: common.RECONCILE_AFTER_SECONDS,
+  CONSUMER_ATTEMPTS: common.CONSUMER_ATTEMPTS,
+  CONSUMER_BACKOFF_MS: common.CONSUMER_BACKOFF_MS,
 } as const satisfies Settings;
 
 /** Settings of the commands that repair a system after its database was restored to an earlier time. */

@@ -42,6 +42,8 @@ test.each(['database', 'identity-provider'])('the development cluster’s %s run
 const passedOn: Record<string, Setting<number>> = {
   'broker.subscriptionStallSeconds': common.SUBSCRIPTION_STALL_SECONDS,
   'broker.reconcileAfterSeconds': common.RECONCILE_AFTER_SECONDS,
+  'consumers.attempts': common.CONSUMER_ATTEMPTS,
+  'consumers.backoffMs': common.CONSUMER_BACKOFF_MS,
   'broker.jetstream.streams.replicas': streams.STREAM_REPLICAS,
   'broker.jetstream.streams.maxMiB': streams.STREAM_MAX_MIB,
   'broker.jetstream.streams.maxAgeHours': streams.STREAM_MAX_AGE_HOURS,

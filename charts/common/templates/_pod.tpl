@@ -133,6 +133,10 @@ dapr.io/sidecar-{{ $what }}-{{ $bound }}: {{ . | quote }}
 {{- with .Values.broker.reconcileAfterSeconds }}
 - { name: RECONCILE_AFTER_SECONDS, value: {{ . | quote }} }
 {{- end }}
+{{- with .Values.consumers }}
+- { name: CONSUMER_ATTEMPTS, value: {{ .attempts | quote }} }
+- { name: CONSUMER_BACKOFF_MS, value: {{ .backoffMs | int | quote }} }
+{{- end }}
 - { name: LOG_LEVEL, value: {{ .Values.logLevel }} }
 {{- end }}
 

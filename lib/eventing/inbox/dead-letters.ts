@@ -2,7 +2,8 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Consumer } from '../consumer.ts';
 import { execute } from '../sql.ts';
 import { advance, lockCursor, recordSequence } from './cursor.ts';
-import { bodiesOf, type Due, describeError, readDeferred } from './deferred-deliveries.ts';
+import { bodiesOf, type Due, readDeferred } from './deferred-deliveries.ts';
+import { describeError } from './failures.ts';
 
 /**
  * Makes a dead or failing delivery due immediately, with all its attempts restored.

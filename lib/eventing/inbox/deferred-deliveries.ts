@@ -2,9 +2,10 @@ import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import { v5 as derivedId, v4 as randomId } from 'uuid';
 import { parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
-import { databaseFault } from '../database-faults.ts';
 import { hasConflictTables } from '../schema-before.ts';
-import { execute } from '../sql.ts';
+import { array, execute } from '../sql.ts';
+import { ConflictError } from '../store/genuine.ts';
+import { describeError, isOutage } from './failures.ts';
 
 /** A delivered event, and the body that it was parsed from. */
 export interface Delivery {
@@ -61,13 +62,15 @@ export interface Failure {
   /** Failed attempts after which the delivery is dead; 0 when retrying cannot help. */
   readonly maxAttempts: number;
   readonly backoffMs: number;
+  /** Whether the consumer fails for other events as well: then no attempt is spent. */
+  readonly isSystemic?: boolean;
 }
 
 /**
  * Defers a failed delivery, in a transaction of its own; it may then be acknowledged to the broker.
- * An outage (an error with `outage: true`, or a busy or unreachable database) spends no attempt.
+ * An outage spends no attempt: a dependency or the database cannot be reached, or is too busy.
  * @returns the new state of the delivery
- * @throws when the database cannot be reached
+ * @throws ConflictError when a different event is deferred under its id; when the database cannot be reached
  */
 export function deferFailed(
   orm: MikroORM,
@@ -75,7 +78,21 @@ export function deferFailed(
   delivery: Delivery,
   failure: Failure,
 ): Promise<DeferredState> {
-  return defer(orm, [name, ...columnsOf(delivery)], failure);
+  return defer(orm, [name, ...columnsOf(delivery)], failure, delivery.row === undefined);
+}
+
+/**
+ * Defers a genuine delivery without having handled it, because the consumer fails for `cause`. It is due at once.
+ * @throws ConflictError when a different event is deferred under its id
+ */
+export async function deferUntried(
+  orm: MikroORM,
+  { name }: Pick<Consumer, 'name'>,
+  delivery: Delivery,
+  { cause, maxAttempts }: { readonly cause: unknown; readonly maxAttempts: number },
+): Promise<void> {
+  const error = `not handled yet, because the consumer fails: ${describeError(cause)}`.slice(0, 500);
+  await writeDeferred(orm, [name, ...columnsOf(delivery)], { spent: 0, error, maxAttempts, wait: 0, isFirst: true });
 }
 
 /** A received body that belongs to no consumer, because it cannot be parsed or is not genuine. */
@@ -121,15 +138,36 @@ const SET_TOPIC = 'update eventing.kept_delivery set topic = ? where consumer = 
 async function defer(
   orm: MikroORM,
   columns: readonly unknown[],
-  { error, maxAttempts, backoffMs }: Failure,
+  { error, maxAttempts, backoffMs, isSystemic = false }: Failure,
+  isFirst = false,
 ): Promise<DeferredState> {
-  const spent = isOutage(error) ? 0 : 1;
+  const spent = isSystemic || isOutage(error) ? 0 : 1;
   const wait = jitter(spent ? backoffMs : OUTAGE_RETRY_MS);
+  return writeDeferred(orm, columns, { spent, error: describeError(error), maxAttempts, wait, isFirst });
+}
+
+interface Attempt {
+  readonly spent: 0 | 1;
+  readonly error: string;
+  readonly maxAttempts: number;
+  /** Milliseconds before the next one. */
+  readonly wait: number;
+  /** Whether it came from the broker: the row of a different event with this id must not replace it. */
+  readonly isFirst: boolean;
+}
+
+/** @throws ConflictError when a different event is deferred under this id */
+async function writeDeferred(
+  orm: MikroORM,
+  columns: readonly unknown[],
+  { spent, error, maxAttempts, wait, isFirst }: Attempt,
+): Promise<DeferredState> {
   const [row] = await execute<{ state: DeferredState }>(orm.em.fork(), DEFER, [
-    ...[...columns, spent, describeError(error), maxAttempts, wait],
-    ...[maxAttempts, maxAttempts, wait, spent],
+    ...[...columns, spent, error, maxAttempts, wait],
+    ...[maxAttempts, maxAttempts, wait, spent, isFirst],
   ]);
-  return row!.state;
+  if (!row) throw new ConflictError(`event ${columns[1]} is deferred already, as a different event`);
+  return row.state;
 }
 
 const DEFER = `
@@ -145,6 +183,7 @@ on conflict (consumer, event_id) do update set
   state = case when k.state = 'discarded' then k.state when k.attempts + excluded.attempts >= ? then 'dead' else 'failing' end,
   next_attempt_at = case when k.state <> 'discarded' and k.attempts + excluded.attempts < ?
     then clock_timestamp() + least(? * power(2, least(k.attempts, 20) * ?), ${LONGEST_BACKOFF_MS}) * interval '1 millisecond' end
+  where not ? or (k.stream, lower(k.aggregate_id), k.sequence, k.event_type) = (excluded.stream, excluded.aggregate_id, excluded.sequence, excluded.event_type)
 returning state`;
 
 /**
@@ -159,11 +198,11 @@ export interface Due {
 }
 
 /**
- * Claims up to 20 due deliveries, the longest due first.
+ * Claims due deliveries, the longest due first.
  * @param name a consumer, or `bodiesOf` an app
  * @returns the claimed deliveries, sorted by sequence
  */
-export async function claimDue(orm: MikroORM, name: string): Promise<Due[]> {
+export async function claimDue(orm: MikroORM, name: string, limit = 20): Promise<Due[]> {
   const em = orm.em.fork();
   const topic = (await hasConflictTables(em)) ? 'k.topic' : 'null as topic';
   const rows = await execute<Due & { sequence: string | null }>(
@@ -171,12 +210,22 @@ export async function claimDue(orm: MikroORM, name: string): Promise<Due[]> {
     `update eventing.kept_delivery k set next_attempt_at = clock_timestamp() + ${CLAIM}
       from (select consumer, event_id from eventing.kept_delivery
              where consumer = ? and next_attempt_at <= clock_timestamp()
-             order by next_attempt_at limit 20 for update skip locked) due
+             order by next_attempt_at limit ? for update skip locked) due
      where (k.consumer, k.event_id) = (due.consumer, due.event_id) returning k.event_id as row, k.sequence, ${topic}, k.raw, k.envelope`,
-    [name],
+    [name, limit],
   );
   return rows.sort((a, b) => Number(a.sequence) - Number(b.sequence));
 }
+
+/** Makes claimed deliveries due again. */
+export async function unclaim(orm: MikroORM, name: string, claimed: readonly Due[]): Promise<void> {
+  const rows = array(claimed.map(({ row }) => row));
+  await execute(orm.em.fork(), UNCLAIM, [name, rows]);
+}
+
+// Not those that were discarded or made dead meanwhile.
+const UNCLAIM = `update eventing.kept_delivery set next_attempt_at = clock_timestamp()
+  where consumer = ? and event_id = any(?::uuid[]) and next_attempt_at is not null`;
 
 /** Parses a deferred delivery again, since an earlier release may have misread it. @throws Error when it is unreadable */
 export function readDeferred({ raw, envelope }: Pick<Due, 'raw' | 'envelope'>): ReceivedEvent {
@@ -191,33 +240,4 @@ export async function deleteBody(orm: MikroORM, appId: string, row: string): Pro
   await execute(orm.em.fork(), `delete from eventing.kept_delivery where ${condition}`, [bodiesOf(appId), row]);
 }
 
-/**
- * Returns whether a dependency or the database was unreachable or too busy. Also for collisions (deadlock, lock
- * timeout, optimistic lock) and systemic faults: the event is not at fault and must outlast the repair.
- */
-function isOutage(error: unknown): boolean {
-  if (!Error.isError(error)) return false;
-  const { outage } = error as { outage?: boolean };
-  const fault = databaseFault(error);
-  if (outage === true || error.name === 'OptimisticLockError' || (fault && fault !== 'input')) return true;
-  return isOutage(error.cause);
-}
-
 const jitter = (ms: number): number => ms * (0.75 + Math.random() / 2);
-
-/**
- * Describes an error for operators, without personal data: messages of drivers quote the values of failed statements, those
- * of parsers the text that could not be parsed.
- */
-export function describeError(error: unknown): string {
-  if (!Error.isError(error)) return 'a value that is not an Error was thrown';
-  const { code, slug, issues } = error as {
-    code?: string;
-    slug?: string;
-    issues?: { path: PropertyKey[]; code: string }[];
-  };
-  const what = slug ?? code ?? issues?.map((issue) => `${issue.path.join('.')} ${issue.code}`).join(', ');
-  const quotes = error.name === 'SyntaxError' || issues || error.name.endsWith('Exception');
-  const message = quotes ? '' : `: ${error.message.split('\n')[0]}`;
-  return `${error.name}${what ? ` (${what})` : ''}${message}`.replaceAll('\0', '').slice(0, 500);
-}

@@ -3,10 +3,21 @@ import type { MikroORM } from '@mikro-orm/postgresql';
 import type { ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
 import { databaseFault } from '../database-faults.ts';
-import { ConflictError } from '../store/genuine.ts';
+import { asStored, ConflictError } from '../store/genuine.ts';
 import { withProvenance } from '../store/provenance.ts';
 import { applyOnce } from './apply-once.ts';
-import { bodiesOf, claimDue, type Delivery, type Due, deferFailed, readDeferred } from './deferred-deliveries.ts';
+import { ConsumerCircuit } from './consumer-circuit.ts';
+import {
+  bodiesOf,
+  claimDue,
+  type Delivery,
+  type Due,
+  deferFailed,
+  deferUntried,
+  readDeferred,
+  unclaim,
+} from './deferred-deliveries.ts';
+import { isDependencyOutage } from './failures.ts';
 
 export interface InboxOptions {
   /** Failed attempts after which a delivery is dead until an operator redrives or discards it (default 8). */
@@ -23,7 +34,8 @@ const POLL_MS = 1_000;
 
 /**
  * Applies deliveries exactly once and retries failed ones. Broker redelivery is used only while the database is unreachable:
- * every other failure becomes a row in `eventing.kept_delivery`.
+ * every other failure becomes a row in `eventing.kept_delivery`. A consumer that fails for all events has an open circuit:
+ * its events are deferred without being handled, so that it delays no other consumer and makes no dead letters.
  */
 export class Inbox implements AsyncDisposable {
   readonly #orm: MikroORM;
@@ -31,6 +43,8 @@ export class Inbox implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #wakes = new Set<AbortController>();
   readonly #loops: Promise<void>[] = [];
+  /** By consumer. */
+  readonly #circuits = new Map<string, ConsumerCircuit>();
 
   constructor(orm: MikroORM, options: InboxOptions) {
     this.#orm = orm;
@@ -42,8 +56,13 @@ export class Inbox implements AsyncDisposable {
    * @param received the body that the event was parsed from
    * @throws ConflictError when the event is not genuine; an error of the database when it cannot be reached
    */
-  deliver(consumer: Consumer, event: ReceivedEvent, received: Pick<Delivery, 'raw'> = {}): Promise<void> {
-    return this.#try(consumer, { event, ...received });
+  async deliver(consumer: Consumer, event: ReceivedEvent, received: Pick<Delivery, 'raw'> = {}): Promise<void> {
+    const delivery = { event, ...received };
+    const { isOpen, cause } = this.#circuitOf(consumer.name);
+    if (!isOpen || !handles(consumer, event)) return this.#try(consumer, delivery);
+    const { ownSource, maxAttempts } = this.#options;
+    if (event.source === ownSource) await asStored(this.#orm.em.fork(), event);
+    await deferUntried(this.#orm, consumer, delivery, { cause, maxAttempts });
   }
 
   /** Starts one retry loop per consumer for its deferred deliveries, so that a slow dependency delays one consumer only. */
@@ -68,6 +87,12 @@ export class Inbox implements AsyncDisposable {
     await Promise.all(this.#loops);
   }
 
+  #circuitOf(name: string): ConsumerCircuit {
+    const circuit = this.#circuits.get(name) ?? new ConsumerCircuit();
+    this.#circuits.set(name, circuit);
+    return circuit;
+  }
+
   async #retry(consumer: Consumer, due: Due): Promise<void> {
     const { raw, row } = due;
     let event = due.envelope!;
@@ -87,6 +112,8 @@ export class Inbox implements AsyncDisposable {
         () => applyOnce(this.#orm, consumer, delivery, this.#options),
       );
       if (outcome.due) this.wake();
+      if (outcome.kind === 'applied' && handles(consumer, event) && this.#circuitOf(consumer.name).succeeded())
+        this.#options.log.warn({ consumer: consumer.name }, 'consumer handles events again');
     } catch (error) {
       const isFinal = error instanceof ConflictError;
       // Not deferred under its event id, which may be another event's: the receiver defers the body instead.
@@ -104,8 +131,10 @@ export class Inbox implements AsyncDisposable {
     const { log, maxAttempts, backoffMs } = this.#options;
     const { eventId, type, aggregateId } = delivery.event;
     const fields = { consumer: consumer.name, eventId, type, aggregateId, err: error };
-    const failure = { error, maxAttempts: isFinal ? 0 : maxAttempts, backoffMs };
+    const isSystemic = !isFinal && this.#recordFailure(consumer, delivery, error);
+    const failure = { error, maxAttempts: isFinal ? 0 : maxAttempts, backoffMs, isSystemic };
     const state = await deferFailed(this.#orm, consumer, delivery, failure);
+    if (isSystemic && state === 'failing') return;
     if (state === 'discarded') log.warn(fields, 'delivery failed; it was discarded earlier and stays discarded');
     else if (state === 'dead') log.error(fields, 'dead letter: redrive or discard it');
     else if (databaseFault(error) === 'systemic')
@@ -113,17 +142,40 @@ export class Inbox implements AsyncDisposable {
     else log.warn(fields, 'delivery failed, retrying');
   }
 
+  /** @returns whether the consumer fails for all events: its circuit is open, which is logged once */
+  #recordFailure({ name }: Consumer, { event: { aggregateId } }: Delivery, error: unknown): boolean {
+    const circuit = this.#circuitOf(name);
+    const isOutage = isDependencyOutage(error);
+    const fault = databaseFault(error);
+    // Collisions, and a database that cannot be reached, say nothing about the consumer.
+    if (!isOutage && (fault === 'momentary' || fault === 'outage')) return circuit.isOpen;
+    if (circuit.failed({ error, aggregateId, isOutage })) {
+      const { log } = this.#options;
+      const fields = { consumer: name, err: error };
+      if (isOutage) log.warn(fields, 'a dependency is unavailable: deferring events without asking it, probing');
+      else log.error(fields, 'consumer fails for several aggregates: deferring their events, no attempts are spent');
+    }
+    return circuit.isOpen;
+  }
+
   async #run(name: string, retry: (due: Due) => Promise<void>): Promise<void> {
     const { log } = this.#options;
+    const circuit = this.#circuitOf(name);
     while (!this.#stop.signal.aborted) {
       const wake = new AbortController();
       this.#wakes.add(wake);
-      const due = await claimDue(this.#orm, name).catch((error: unknown) => {
+      const isProbe = circuit.isOpen;
+      const claim = circuit.waitMs > 0 ? Promise.resolve([]) : claimDue(this.#orm, name, isProbe ? 1 : undefined);
+      const due = await claim.catch((error: unknown) => {
         log.warn({ consumer: name, err: error }, 'cannot query deferred deliveries, retrying');
         return [];
       });
-      for (const it of due) {
+      for (const [index, it] of due.entries()) {
         if (this.#stop.signal.aborted) return;
+        if (circuit.isOpen && !isProbe) {
+          await unclaim(this.#orm, name, due.slice(index)).catch(() => undefined);
+          break;
+        }
         await retry(it).catch((error: unknown) => {
           log.warn(
             { consumer: name, row: it.row, err: error },
@@ -131,8 +183,11 @@ export class Inbox implements AsyncDisposable {
           );
         });
       }
-      if (due.length === 0) await delay(POLL_MS, undefined, { signal: wake.signal }).catch(() => undefined);
+      const pauseMs = due.length > 0 ? 0 : Math.min(POLL_MS, circuit.waitMs || POLL_MS);
+      if (pauseMs > 0) await delay(pauseMs, undefined, { signal: wake.signal }).catch(() => undefined);
       this.#wakes.delete(wake);
     }
   }
 }
+
+const handles = ({ types }: Consumer, { type }: ReceivedEvent): boolean => types === 'all' || types.includes(type);
