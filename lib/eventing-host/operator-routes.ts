@@ -1,16 +1,15 @@
 import { z } from 'zod';
-import type { Consumer } from '#eventing/consumer';
 import { findDiscrepancies } from '#eventing/discrepancies';
-import { type EventTrace, findHeads, findParked, findTrace, findTraces } from '#eventing/event-trace';
+import { type EventTrace, findHeads, findTrace, findTraces } from '#eventing/event-trace';
 import type { Keyring } from '#eventing/keyring';
-import { releaseParked } from '#eventing/outbox';
 import { findSubscribers } from '#eventing/subscriber-status';
 import { endpoint, type Route, route } from '#http/route';
 import { uuid, wholeNumber } from '#http/schema';
 import { DomainError } from '#process/errors';
-import { type DeadLetterRoutesOptions, deadLetterRoutes, deferredDelivery, limit } from './dead-letter-routes.ts';
-
-const isoTime = z.iso.datetime();
+import { isoTime, limit } from './bulk.ts';
+import { type DeadLetterRoutesOptions, deadLetterRoutes, deferredDelivery } from './dead-letter-routes.ts';
+import { gapRoutes } from './gap-routes.ts';
+import { parkedMessageRoutes } from './parked-message-routes.ts';
 
 const eventTrace = z.object({
   id: z.uuid(),
@@ -39,17 +38,6 @@ const eventTrace = z.object({
   ),
   handledBy: z.array(z.object({ consumer: z.string(), at: isoTime })),
   deferred: z.array(deferredDelivery),
-});
-
-const parkedMessage = z.object({
-  id: z.uuid(),
-  position: z.number(),
-  eventId: z.uuid(),
-  topic: z.string(),
-  orderingKey: z.string(),
-  attempts: z.number(),
-  lastError: z.string().nullable(),
-  parkedAt: isoTime,
 });
 
 const subscriber = z.object({
@@ -97,7 +85,6 @@ const discrepancies = z.object({
 
 export interface OperatorRoutesOptions extends DeadLetterRoutesOptions {
   readonly keyring: Keyring;
-  readonly broadcaster: Pick<Consumer, 'name'>;
 }
 
 /** Declares the routes for operators to trace events and to handle failed ones, the same in every service. */
@@ -173,36 +160,9 @@ export function operatorRoutes({ keyring, system, consumers, broadcaster }: Oper
         handle: async ({ query, em }) => ({ status: 200, body: await findDiscrepancies(em, broadcaster.name, query) }),
       }),
     ),
-    ...deadLetterRoutes({ system, consumers }),
-    route(
-      'GET',
-      '/v1/parked-messages',
-      endpoint({
-        summary: 'List parked messages, which could not be published and hold back their keys, oldest first',
-        access: ['operator'],
-        query: z.strictObject({
-          after: wholeNumber({ min: 0 }).default(0).describe('`position` of the last message of the previous page'),
-          limit,
-        }),
-        responses: { 200: z.object({ messages: z.array(parkedMessage) }) },
-        handle: async ({ query, em }) => ({ status: 200, body: { messages: await findParked(em, query) } }),
-      }),
-    ),
-    route(
-      'POST',
-      '/v1/parked-messages/:id/release',
-      endpoint({
-        summary: 'Release a parked message and its key: the relay retries them',
-        access: ['operator'],
-        params: z.strictObject({ id: uuid() }),
-        responses: { 204: 'The message will be retried' },
-        errors: { 404: ['message-not-found'] },
-        handle: async ({ params, em }) => {
-          if (await releaseParked(em, params.id)) return { status: 204 };
-          throw new DomainError('message-not-found', 'There is no such parked message', 'not-found');
-        },
-      }),
-    ),
+    ...deadLetterRoutes({ system, consumers, broadcaster }),
+    ...parkedMessageRoutes(),
+    ...gapRoutes({ broadcaster }),
   ];
 }
 

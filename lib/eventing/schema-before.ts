@@ -1,17 +1,23 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { execute } from './sql.ts';
 
-const migrated = new WeakSet<object>();
+const found = new WeakMap<object, Set<string>>();
 
 /**
- * Returns whether migration Eventing0006Conflicts has run. The schema of release 0.1 has neither `applied` nor
- * `kept_delivery.topic`, and this release must work with it too (docs/decisions/0015). A positive result is cached.
- * To be removed in the next release.
+ * Returns whether a table of schema `eventing` exists. This release must also work with the schema of release 0.1, which has
+ * neither `applied` nor `operator_action` (docs/decisions/0015). A positive result is cached. To be removed in the next release.
  */
-export async function hasConflictTables(em: EntityManager): Promise<boolean> {
+async function hasTable(em: EntityManager, name: string): Promise<boolean> {
   const connection = em.getConnection('write');
-  if (migrated.has(connection)) return true;
-  const [row] = await execute<{ it: boolean }>(em, `select to_regclass('eventing.applied') is not null as it`);
-  if (row!.it) migrated.add(connection);
+  const tables = found.get(connection) ?? new Set();
+  if (tables.has(name)) return true;
+  const [row] = await execute<{ it: boolean }>(em, 'select to_regclass(?) is not null as it', [`eventing.${name}`]);
+  if (row!.it) found.set(connection, tables.add(name));
   return row!.it;
 }
+
+/** Whether migration Eventing0006Conflicts has run: with `applied` came `kept_delivery.topic`. */
+export const hasConflictTables = (em: EntityManager): Promise<boolean> => hasTable(em, 'applied');
+
+/** Whether migration Eventing0009OperatorActions has run. */
+export const hasOperatorActions = (em: EntityManager): Promise<boolean> => hasTable(em, 'operator_action');

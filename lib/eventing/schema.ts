@@ -6,6 +6,7 @@ import { addSubscribers } from './migrations/0005-add-subscribers.ts';
 import { addConflicts } from './migrations/0006-add-conflicts.ts';
 import { lowerCaseIds } from './migrations/0007-lower-case-ids.ts';
 import { addRelayIndexes } from './migrations/0008-add-relay-indexes.ts';
+import { addOperatorActions } from './migrations/0009-add-operator-actions.ts';
 
 /**
  * Returns the migrations of schema `eventing` for one system's database, oldest first. List them before the system's own.
@@ -24,5 +25,6 @@ export function eventingMigrations({ roles }: { roles: string }) {
     { name: 'Eventing0006Conflicts', class: addConflicts(roles) },
     { name: 'Eventing0007LowerCaseIds', class: lowerCaseIds() },
     { name: 'Eventing0008RelayIndexes', class: addRelayIndexes() },
+    { name: 'Eventing0009OperatorActions', class: addOperatorActions(roles) },
   ];
 }

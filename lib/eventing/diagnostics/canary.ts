@@ -4,7 +4,8 @@ import { type System, topicOf } from '../cloud-event.ts';
 import { execute } from '../sql.ts';
 import { type DomainEvent, raise } from '../store/domain-event.ts';
 import type { Keyring } from '../store/keyring.ts';
-import { type DeferredDelivery, type EventTrace, findTrace, type Message } from './event-trace.ts';
+import { type EventTrace, findTrace, type Message } from './event-trace.ts';
+import type { DeferredDelivery } from './waiting.ts';
 
 /** The aggregate of all canaries of a system. No other aggregate has this id, because all others are generated. */
 export const CANARY_ID = '00000000-0000-4000-8000-0000ca9a41e5';

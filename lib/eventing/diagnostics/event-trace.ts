@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { array, execute } from '../sql.ts';
 import type { Keyring } from '../store/keyring.ts';
+import { DEFERRED, type DeferredDelivery, iso } from './waiting.ts';
 
 /** The path of an event, for operators. For another system's event it shows only what this system did with it. */
 export interface EventTrace {
@@ -33,19 +34,6 @@ export interface Message {
   readonly lastError: string | null;
 }
 
-export interface DeferredDelivery {
-  readonly consumer: string;
-  readonly eventId: string;
-  readonly eventType: string | null;
-  readonly aggregateId: string | null;
-  readonly sequence: number | null;
-  readonly state: string;
-  readonly attempts: number;
-  readonly nextAttemptAt: string | null;
-  readonly lastError: string | null;
-  readonly receivedAt: string;
-}
-
 /** Finds the trace of one event; undefined when this system neither stored nor received it. */
 export async function findTrace(em: EntityManager, keyring: Keyring, eventId: string): Promise<EventTrace | undefined> {
   const events = await execute<EventRow>(em, `${EVENTS} where id = ?`, [eventId]);
@@ -70,67 +58,6 @@ export async function findTraces(
     keyring,
     events.map((event) => event.id),
     events,
-  );
-}
-
-/**
- * Lists deferred deliveries in a state, oldest first: at most `limit` of those received after `after`, plus all received in
- * the same millisecond as the last one, so that the next page misses none.
- */
-export function findDeferred(
-  em: EntityManager,
-  {
-    state,
-    after,
-    limit,
-  }: { state: 'early' | 'failing' | 'dead' | 'discarded'; after?: string | undefined; limit: number },
-): Promise<DeferredDelivery[]> {
-  return execute<DeferredDelivery>(
-    em,
-    `${DEFERRED} where state = ? and date_trunc('milliseconds', received_at) > ?::timestamptz
-      order by date_trunc('milliseconds', received_at) fetch first ? rows with ties`,
-    [state, after ?? '-infinity', limit],
-  );
-}
-
-/** Returns what was received, to inspect before a redrive: the event with its values encrypted, and the raw body. */
-export async function findDeferredBody(
-  em: EntityManager,
-  consumer: string,
-  eventId: string,
-): Promise<{ event: unknown; raw: string | null } | undefined> {
-  const [row] = await execute<{ envelope: unknown; raw: string | null }>(
-    em,
-    'select envelope, raw from eventing.kept_delivery where consumer = ? and event_id = ?',
-    [consumer, eventId],
-  );
-  return row && { event: row.envelope, raw: row.raw };
-}
-
-/** A message that could not be published. It and its ordering key wait until an operator releases it. */
-export interface ParkedMessage {
-  readonly id: string;
-  /** Position in the outbox. */
-  readonly position: number;
-  readonly eventId: string;
-  readonly topic: string;
-  readonly orderingKey: string;
-  readonly attempts: number;
-  readonly lastError: string | null;
-  readonly parkedAt: string;
-}
-
-/** Lists parked messages, oldest first: at most `limit` after position `after`. */
-export function findParked(
-  em: EntityManager,
-  { after, limit }: { after: number; limit: number },
-): Promise<ParkedMessage[]> {
-  return execute<ParkedMessage>(
-    em,
-    `select id, position::float8 as position, event_id as "eventId", topic, ordering_key as "orderingKey", attempts, last_error as "lastError",
-       ${iso('parked_at', 'parkedAt')}
-       from eventing.outbox where parked_at is not null and position > ? order by position limit ?`,
-    [after, limit],
   );
 }
 
@@ -217,10 +144,6 @@ async function describeEvent(em: EntityManager, keyring: Keyring, { encryptedRea
   return { ...event, reason: String(revealed['#reason']) };
 }
 
-/** Selects a moment as JSON writes it, in UTC. */
-const iso = (column: string, name: string) =>
-  `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "${name}"`;
-
 const EVENTS = `
 select id, event_type as type, aggregate_type as "aggregateType", aggregate_id as "aggregateId", sequence::float8 as sequence,
   ${iso('created_at', 'committedAt')}, event_channel as program, requested_by as "requestedBy", traceparent, reason as "encryptedReason",
@@ -235,8 +158,3 @@ from eventing.delivery`;
 const HANDLED = `
 select event_id as "eventId", consumer, ${iso('handled_at', 'at')} from eventing.inbox
 where event_id = any(?::uuid[]) order by handled_at`;
-
-const DEFERRED = `
-select consumer, event_id as "eventId", event_type as "eventType", aggregate_id as "aggregateId", sequence::float8 as sequence, state, attempts,
-  ${iso('next_attempt_at', 'nextAttemptAt')}, last_error as "lastError", ${iso('received_at', 'receivedAt')}
-from eventing.kept_delivery`;

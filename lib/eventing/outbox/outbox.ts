@@ -1,6 +1,7 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import type { Channel, Envelope } from '../cloud-event.ts';
-import { execute } from '../sql.ts';
+import { MOST_AT_ONCE, type ParkedFilter, parkedConditions } from '../operator-actions.ts';
+import { array, execute } from '../sql.ts';
 
 /** PostgreSQL notification channel that wakes the relay. */
 export const WAKE_UP = 'eventing_outbox';
@@ -60,16 +61,27 @@ insert into eventing.outbox (id, event_id, channel, topic, ordering_key, target,
 select (m ->> 'id')::uuid, (m ->> 'eventid')::uuid, ?, ?, m ->> 'partitionkey', m ->> 'target', m
   from jsonb_array_elements(?::jsonb) with ordinality as message(m, ord) order by ord`;
 
+/** Locks the parked messages that match, in the order of their ids, as the relay does: at most one more than may be changed at once. */
+export async function lockParked(em: EntityManager, filter: ParkedFilter): Promise<string[]> {
+  const { sql, values } = parkedConditions(filter);
+  const rows = await execute<{ id: string }>(
+    em,
+    `select id from eventing.outbox where parked_at is not null and ${sql} order by id limit ${MOST_AT_ONCE + 1} for update`,
+    values,
+  );
+  return rows.map(({ id }) => id);
+}
+
 /**
- * Releases a parked message and its ordering key for immediate publishing, with all attempts restored.
- * @returns false when there is no parked message with this id
+ * Releases parked messages and their ordering keys for immediate publishing, with all attempts restored.
+ * @returns how many of them were parked
  */
-export async function releaseParked(em: EntityManager, id: string): Promise<boolean> {
+export async function releaseParked(em: EntityManager, ids: readonly string[]): Promise<number> {
   const rows = await execute(
     em,
     `update eventing.outbox set parked_at = null, next_attempt_at = clock_timestamp(), attempts = 0
-      where id = ? and parked_at is not null returning id`,
-    [id],
+      where id = any(?::uuid[]) and parked_at is not null returning id`,
+    [array(ids)],
   );
-  return rows.length > 0;
+  return rows.length;
 }

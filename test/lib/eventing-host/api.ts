@@ -25,7 +25,12 @@ export async function startLampApi() {
     version: '1',
     description: 'Lamps',
     routes: [
-      ...operatorRoutes({ keyring: fixture.keyring, system: lamps, consumers: [failing], broadcaster: failing }),
+      ...operatorRoutes({
+        keyring: fixture.keyring,
+        system: lamps,
+        consumers: [failing],
+        broadcaster: { name: 'broadcaster' },
+      }),
       ...topicRoutes(lamps),
     ],
     log: createLog('lamps', 'fatal'),

@@ -96,7 +96,7 @@ describe('An ordered consumer', () => {
     const [first, second, third, fourth] = [1, 2, 3, 4].map((sequence) => eventOf(id, sequence));
     for (const event of [second!, third!]) {
       await deferFailed(fixture.orm, lamp, { event }, { error: new Error('no'), maxAttempts: 1, backoffMs: 5 });
-      expect(await discard(fixture.orm.em.fork(), lamp, event.eventId, '/other')).toBe(true);
+      expect(await discard(fixture.orm.em.fork(), lamp, event.eventId, '/other')).toBe('discarded');
     }
     await inbox.deliver(lamp, fourth!);
     await inbox.deliver(lamp, first!);
@@ -122,7 +122,7 @@ describe('An ordered consumer', () => {
     });
     expect(await effects(lamp)).toEqual([1]);
 
-    expect(await discard(fixture.orm.em.fork(), lamp, poison.eventId, '/other')).toBe(true);
+    expect(await discard(fixture.orm.em.fork(), lamp, poison.eventId, '/other')).toBe('discarded');
     inbox.wake();
     await eventually(async () => expect(await effects(lamp)).toEqual([1, 2]));
     await eventually(async () => expect(await deferred(lamp)).toMatchObject([{ sequence: '1', state: 'discarded' }]));

@@ -47,6 +47,11 @@ const allowed: Record<string, readonly Requester[]> = {
   'POST /v1/dead-letters/:consumer/:eventId/discard': ['operator'],
   'GET /v1/parked-messages': ['operator'],
   'POST /v1/parked-messages/:id/release': ['operator'],
+  'POST /v1/dead-letters/redrive': ['operator'],
+  'POST /v1/dead-letters/discard': ['operator'],
+  'POST /v1/parked-messages/release': ['operator'],
+  'GET /v1/gaps': ['operator'],
+  'POST /v1/gaps/skip': ['operator'],
   'POST /events/member-external': ['sidecar'],
   'POST /events/family-account-internal': ['sidecar'],
   'POST /events/family-account-external': ['sidecar'],
@@ -98,6 +103,16 @@ test.each(Object.keys(allowed))('%s allows exactly the listed requesters', async
         ':eventId': uuid(),
       };
       const bodies: Record<string, object> = {
+        'POST /v1/dead-letters/redrive': () => ({ filter: {}, expected: 1, reason: 'because' }),
+        'POST /v1/dead-letters/discard': () => ({ filter: {}, expected: 1, reason: 'because' }),
+        'POST /v1/parked-messages/release': () => ({ filter: {}, expected: 1, reason: 'because' }),
+        'POST /v1/gaps/skip': () => ({
+          consumer: 'a',
+          source: '/b',
+          aggregateId: uuid(),
+          toSequence: 2,
+          reason: 'because',
+        }),
         'POST /v1/topics/:topic/republish': { eventIds: [uuid()] },
         'POST /v1/family-accounts': { name: 'Home' },
         'PUT /v1/family-accounts/:id/owner': { memberId: other },

@@ -55,10 +55,19 @@ const allowed: Record<string, readonly Requester[]> = {
   'POST /v1/dead-letters/:consumer/:eventId/discard': ['operator'],
   'GET /v1/parked-messages': ['operator'],
   'POST /v1/parked-messages/:id/release': ['operator'],
+  'POST /v1/dead-letters/redrive': ['operator'],
+  'POST /v1/dead-letters/discard': ['operator'],
+  'POST /v1/parked-messages/release': ['operator'],
+  'GET /v1/gaps': ['operator'],
+  'POST /v1/gaps/skip': ['operator'],
 };
 
 /** Request bodies by route; the other routes take none. */
 const bodies: Record<string, () => object> = {
+  'POST /v1/dead-letters/redrive': () => ({ filter: {}, expected: 1, reason: 'because' }),
+  'POST /v1/dead-letters/discard': () => ({ filter: {}, expected: 1, reason: 'because' }),
+  'POST /v1/parked-messages/release': () => ({ filter: {}, expected: 1, reason: 'because' }),
+  'POST /v1/gaps/skip': () => ({ consumer: 'a', source: '/b', aggregateId: uuid(), toSequence: 2, reason: 'because' }),
   'POST /v1/topics/:topic/republish': () => ({ eventIds: [uuid()] }),
   'POST /v1/members': () => ({ ...aPerson(), password: PASSWORD }),
   'PATCH /v1/members/:id': () => ({ name: 'Anne' }),
