@@ -60,9 +60,14 @@ export class LoginThrottle {
   }
 }
 
-const TAKE_BACK = 'update log_in_attempt set failures = failures - 1 where who = any(?::bytea[]) and failures > 0';
+// Both statements lock counts in the order of the keys, so that concurrent attempts do not deadlock.
+const TAKE_BACK = `
+with counted as materialized (
+  select who from log_in_attempt where who = any(?::bytea[]) and failures > 0 order by who for update
+)
+update log_in_attempt a set failures = failures - 1 from counted where a.who = counted.who`;
 
-// Counts in the order of the keys, so that concurrent attempts do not deadlock; also deletes expired counts.
+// Also deletes expired counts.
 const COUNT = `
 with old as (
   delete from log_in_attempt where who in (

@@ -1,5 +1,7 @@
+import { Client } from 'pg';
 import { routes } from '../../../../services/member/http/routes.ts';
 import { LoginThrottle } from '../../../../services/member/login-throttle.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { limits, PASSWORD } from '../support.ts';
 import { type MemberApi, problem, startMemberApi } from './api.ts';
 
@@ -36,6 +38,35 @@ test('concurrent login attempts are all counted', async () => {
   const statuses = (await times(30, () => logIn(email, 'a wrong one'))).map(({ status }) => status);
   expect(statuses.filter((status) => status === 401)).toHaveLength(10);
   expect(statuses.filter((status) => status === 429)).toHaveLength(20);
+});
+
+test('the count of a right password is taken back in the order in which attempts are counted', async () => {
+  // In the opposite order the two would deadlock: one of them would be answered 503.
+  const other = new Client({ connectionString: api.system.database.urls.owner });
+  await other.connect();
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => other.end());
+  const add = (who: Buffer) => other.query('update log_in_attempt set failures = failures + 1 where who = $1', [who]);
+  let counted: Buffer[] = [];
+  // Now the counts of the account and of the address are higher than the one of both.
+  await attempt('anna@example.com', '192.0.2.2');
+  await attempt('ben@example.com', '192.0.2.1');
+  const right = attempt('anna@example.com', '192.0.2.1', async () => {
+    const { rows } = await other.query<{ who: Buffer }>(
+      'select who from log_in_attempt where failures > 1 order by who',
+    );
+    counted = rows.map(({ who }) => who);
+    // Its new version is behind the others, where a scan of the table comes last.
+    await add(counted[0]!);
+    await other.query('begin');
+    await add(counted[0]!);
+    return true;
+  });
+  const isWaiting = `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+  await eventually(async () => expect(await api.system.database.sql(isWaiting)).toHaveLength(1));
+  for (const who of counted.slice(1)) await add(who);
+  await other.query('commit');
+  expect(await right).toBe(true);
 });
 
 test('an Idempotency-Key allows no additional login attempts', async () => {
