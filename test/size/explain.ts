@@ -1,3 +1,4 @@
+import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Client } from 'pg';
 
 interface PlanNode {
@@ -30,6 +31,9 @@ export class ExplainingLease {
   readonly costs: Cost[] = [];
   isExplaining = true;
   readonly #client: Client;
+  #isInTransaction = false;
+  /** For statements that read which partitions a relay leases: all. */
+  readonly owned = 'select generate_series(0, 31) as partition';
 
   constructor(client: Client) {
     this.#client = client;
@@ -41,19 +45,64 @@ export class ExplainingLease {
 
   async query<Row>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
     if (!this.isExplaining) return (await this.#client.query(text, values as unknown[])).rows as Row[];
-    await this.#client.query('begin');
+    await this.#client.query(this.#isInTransaction ? 'savepoint explained' : 'begin');
     const { rows } = await this.#client.query(`explain (analyze, buffers, format json) ${text}`, values as unknown[]);
     // Writes must not happen twice.
-    await this.#client.query('rollback');
+    await this.#client.query(this.#isInTransaction ? 'rollback to explained' : 'rollback');
     const result = await this.#client.query(text, values as unknown[]);
     this.costs.push(costOf(text, rows[0]['QUERY PLAN'][0].Plan, result.rows));
     return result.rows as Row[];
+  }
+
+  async transactional<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isInTransaction) return work();
+    await this.#client.query('begin');
+    this.#isInTransaction = true;
+    try {
+      return await work();
+    } finally {
+      this.#isInTransaction = false;
+      await this.#client.query('commit');
+    }
   }
 
   /** Throws away the costs so far. */
   reset(): void {
     this.costs.length = 0;
   }
+}
+
+/** Returns what eventing uses of MikroORM, on an explaining connection. */
+export function explainingOrm(lease: ExplainingLease): MikroORM {
+  const connection = {
+    execute: (sql: string, params: readonly unknown[] = []) => {
+      let count = 0;
+      return lease.query(
+        sql.replaceAll('?', () => `$${++count}`),
+        params,
+      );
+    },
+  };
+  const em = {
+    fork: () => em,
+    getConnection: () => connection,
+    getTransactionContext: () => undefined,
+    transactional: <T>(work: (tx: unknown) => Promise<T>) => lease.transactional(() => work(em)),
+  };
+  return { em } as unknown as MikroORM;
+}
+
+/** Messages or deliveries of the state under test. */
+export const ROWS = 200_000;
+/** Filling a table takes a quarter of a minute on a busy machine. Milliseconds. */
+export const LIMIT = 240_000;
+
+/** Expects that each statement read by index and not much more than it returned. */
+export function expectBounded(costs: readonly Cost[], maxBuffers: number): void {
+  expect(costs.length).toBeGreaterThan(0);
+  expect(costs.filter(({ scanned }) => scanned.length > 0)).toEqual([]);
+  expect(costs.filter(({ read, returned }) => read > 3 * returned + 100)).toEqual([]);
+  expect(costs.filter(({ buffers }) => buffers > maxBuffers)).toEqual([]);
 }
 
 function costOf(text: string, plan: PlanNode, rows: readonly Record<string, unknown>[]): Cost {

@@ -29,6 +29,7 @@ export function findGaps(
 /** Later events that are looked at, the oldest first. */
 const MOST_EARLY = 10_000;
 
+// The limits of the joins keep the planner from reading whole tables.
 const GAPS = `
 with early as materialized (
   select consumer, stream, aggregate_id, sequence, received_at from eventing.kept_delivery
@@ -37,16 +38,18 @@ with early as materialized (
 ), waiting as (
   select consumer, stream, aggregate_id, min(sequence) as sequence, min(received_at) as received_at from early group by 1, 2, 3
 ), gap as (
-  select waiting.*, coalesce(c.last_sequence, 0) + 1 as missing
-    from waiting left join eventing.cursor c using (consumer, stream, aggregate_id)
+  select waiting.*, coalesce(c.last_sequence, 0) + 1 as missing from waiting left join lateral (
+    select last_sequence from eventing.cursor c
+     where (c.consumer, c.stream, c.aggregate_id) = (waiting.consumer, waiting.stream, waiting.aggregate_id) limit 1
+  ) c on true
 )
 select consumer, stream as source, aggregate_id as "aggregateId", missing::float8 as "from", (sequence - 1)::float8 as "to",
   to_char(received_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as since
-from gap
-where missing < sequence and not exists (
-  select from eventing.kept_delivery k
-   where (k.consumer, k.stream, k.aggregate_id, k.sequence) = (gap.consumer, gap.stream, gap.aggregate_id, gap.missing)
-)
+from gap left join lateral (
+  select 1 as it from eventing.kept_delivery k
+   where (k.consumer, k.stream, k.aggregate_id, k.sequence) = (gap.consumer, gap.stream, gap.aggregate_id, gap.missing) limit 1
+) failed on true
+where missing < sequence and failed.it is null
 order by received_at limit ?`;
 
 /**

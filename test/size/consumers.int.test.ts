@@ -1,0 +1,111 @@
+import { Client } from 'pg';
+import { v7 as uuid } from 'uuid';
+import type { Consumer } from '#eventing/consumer';
+import { findGaps } from '#eventing/gaps';
+import { Recorder } from '#eventing/recorder';
+import { findDeferred } from '#eventing/waiting';
+import { applyOnce } from '../../lib/eventing/inbox/apply-once.ts';
+import { claimDue, deferFailed } from '../../lib/eventing/inbox/deferred-deliveries.ts';
+import { eventOf } from '../lib/eventing/fixture.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { ExplainingLease, expectBounded, explainingOrm, LIMIT, ROWS } from './explain.ts';
+
+// No statement of a delivery reads more because many events were applied, are deferred in any state, or are published.
+const SOURCE = '/elsewhere';
+const MAX_BUFFERS = 500;
+const STATES = ['early', 'failing', 'dead', 'discarded'] as const;
+
+let database: TestDatabase;
+let client: Client;
+let lease: ExplainingLease;
+let orm: ReturnType<typeof explainingOrm>;
+beforeAll(async () => {
+  database = await createTestDatabase('lamp');
+  await fillMany();
+  client = new Client(database.urls.app);
+  await client.connect();
+  lease = new ExplainingLease(client);
+  orm = explainingOrm(lease);
+}, LIMIT);
+beforeEach(() => lease.reset());
+afterAll(async () => {
+  await client.end();
+  await database[Symbol.asyncDispose]();
+});
+
+/** For the consumers `ordered` and `convergent`: `ROWS` applied events, and as many deferred ones of each state. */
+async function fillMany(): Promise<void> {
+  const many = (text: string) => database.sql(`${text} from generate_series(1, $1::int) g`, [ROWS]);
+  await many(`insert into eventing.inbox (consumer, event_id) select 'convergent', gen_random_uuid()`);
+  await many(
+    `insert into eventing.cursor (consumer, stream, aggregate_id, last_sequence) select 'ordered', '${SOURCE}', gen_random_uuid(), 3`,
+  );
+  await many(
+    `insert into eventing.applied (consumer, stream, aggregate_id, sequence, event_id, event_type)
+     select 'ordered', '${SOURCE}', gen_random_uuid(), 3, gen_random_uuid(), 'lamp.inspected'`,
+  );
+  for (const state of STATES)
+    await many(
+      `insert into eventing.kept_delivery
+         (consumer, event_id, stream, aggregate_id, sequence, event_type, envelope, state, next_attempt_at, received_at)
+       select 'ordered', gen_random_uuid(), '${SOURCE}', gen_random_uuid(), 3, 'lamp.inspected', '{"sequence": 3}', '${state}',
+         case '${state}' when 'failing' then now() - g * interval '1 ms' end, now() - g * interval '1 s'`,
+    );
+  await many(
+    `insert into eventing.relayed (id, event_id, channel, topic, ordering_key, partition, target, envelope, attempts, created_at, resend_at)
+     select gen_random_uuid(), gen_random_uuid(), 'internal', 'lamp-internal', 'many', 1, 'ALL', '{"x": 1}', 0, now(), now()`,
+  );
+  await many(
+    `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
+     select gen_random_uuid(), gen_random_uuid(), 'internal', 'lamp-internal', 'ALL', 0, now(), now()`,
+  );
+  const tables = ['inbox', 'cursor', 'applied', 'kept_delivery', 'relayed', 'published'];
+  await database.sql(`analyze ${tables.map((table) => `eventing.${table}`).join(', ')}`);
+}
+
+const consumer = (order: Consumer['order']): Consumer => ({ name: order, order, types: 'all', handle: async () => {} });
+
+test.each(['convergent', 'ordered'] as const)(
+  'a delivery to a %s consumer reads its own rows only: applied, repeated, too early, failed',
+  async (order) => {
+    const aggregateId = uuid();
+    const of = (sequence: number) => ({ event: eventOf(aggregateId, sequence, { source: SOURCE }) });
+    const apply = (delivery: ReturnType<typeof of>) =>
+      applyOnce(orm, consumer(order), delivery, { ownSource: '/lamp' });
+    const first = of(1);
+    expect(await apply(first)).toMatchObject({ kind: 'applied' });
+    expect(await apply(first)).toMatchObject({ kind: 'duplicate' });
+    await apply(of(3));
+    const failure = { error: new Error('no'), maxAttempts: 8, backoffMs: 500 };
+    expect(await deferFailed(orm, consumer(order), of(2), failure)).toBe('failing');
+    expectBounded(lease.costs, 100);
+  },
+  LIMIT,
+);
+
+test('retrying deferred deliveries reads the ones that are due, whatever waits in other states', async () => {
+  expect(await claimDue(orm, 'ordered')).toHaveLength(20);
+  expectBounded(lease.costs, MAX_BUFFERS);
+});
+
+test('a confirmation reads its own message', async () => {
+  const [sent] = await database.sql<{ id: string }>('select id from eventing.relayed limit 1');
+  const recorder = new Recorder(orm);
+  expect(await recorder.confirm(sent!.id)).toBe(true);
+  expect(await recorder.confirm(uuid())).toBe(false);
+  expectBounded(lease.costs, 100);
+});
+
+test.each(STATES)('operators get a page of %s deliveries without reading all', async (state) => {
+  expect(await findDeferred(orm.em as never, { state, limit: 200 })).toHaveLength(200);
+  expectBounded(lease.costs, MAX_BUFFERS);
+});
+
+test('looking for gaps reads the longest waiting events, not all', async () => {
+  expect(await findGaps(orm.em as never, { ageSeconds: 0, limit: 50 })).toHaveLength(50);
+  const [{ read, scanned, buffers }] = lease.costs as [(typeof lease.costs)[0]];
+  // Ten thousand events, the cursor of each, and the missing event of each.
+  expect(read).toBeLessThanOrEqual(3 * 10_000);
+  expect(scanned).toEqual([]);
+  expect(buffers).toBeLessThan(100_000);
+});
