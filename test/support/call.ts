@@ -10,12 +10,19 @@ export interface Answer {
 
 /**
  * Sends a request. Options: `body`, an object to send as JSON, or text to send unchanged; `key`, the `Idempotency-Key`; `sidecar`, daprd's
- * token for deliveries; `at`, the listener (default: the one of the credential).
+ * token for deliveries; `at`, the listener (default: the one of the credential); `from`, the address that a proxy in front passes on.
  */
 export type Call = (
   method: string,
   path: string,
-  options?: { token?: string | undefined; body?: unknown; key?: string; sidecar?: string | undefined; at?: Listener },
+  options?: {
+    token?: string | undefined;
+    body?: unknown;
+    key?: string;
+    sidecar?: string | undefined;
+    at?: Listener;
+    from?: string;
+  },
 ) => Promise<Answer>;
 
 /** Returns a function that calls an API over HTTP. @param places the listener of each token (default: public; daprd's is its own) */
@@ -23,13 +30,14 @@ export function caller(
   urls: Readonly<Partial<Record<Listener, string>>>,
   places: Readonly<Record<string, Listener>> = {},
 ): Call {
-  return async (method, path, { token, body, key, sidecar, at } = {}) => {
+  return async (method, path, { token, body, key, sidecar, at, from } = {}) => {
     const listener = at ?? (sidecar ? 'sidecar' : (places[token ?? ''] ?? 'public'));
     const response = await fetch(urls[listener] + path, {
       method,
       headers: {
         ...(key !== undefined && { 'idempotency-key': key }),
         ...(sidecar ? { 'dapr-api-token': sidecar } : listener === 'sidecar' && INVOKED),
+        ...(from && { 'x-forwarded-for': from }),
         ...(token && { authorization: `Bearer ${token}` }),
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },
