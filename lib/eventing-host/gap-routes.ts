@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Consumer } from '#eventing/consumer';
 import { findGaps, skipGap } from '#eventing/gaps';
+import { findMissing } from '#eventing/missing-events';
 import { recordAction } from '#eventing/operator-actions';
 import { endpoint, type Route, route } from '#http/route';
 import { text, wholeNumber } from '#http/schema';
@@ -17,9 +18,19 @@ const gap = z.object({
   since: isoTime,
 });
 
+const missingEvent = z.object({
+  appId: z.string(),
+  topic: z.string(),
+  eventId: z.uuid(),
+  type: z.string(),
+  aggregateId: z.string(),
+  sequence: z.number(),
+  since: isoTime,
+});
+
 const name = text({ max: 200 });
 
-/** Declares the routes for operators to list and close gaps in the streams of ordered consumers. */
+/** Declares the routes for operators to list what has not arrived, and to close gaps in the streams of ordered consumers. */
 export function gapRoutes({ broadcaster }: { readonly broadcaster: Pick<Consumer, 'name'> }): Route[] {
   return [
     route(
@@ -36,6 +47,17 @@ export function gapRoutes({ broadcaster }: { readonly broadcaster: Pick<Consumer
         }),
         responses: { 200: z.object({ gaps: z.array(gap) }) },
         handle: async ({ query, em }) => ({ status: 200, body: { gaps: await findGaps(em, query) } }),
+      }),
+    ),
+    route(
+      'GET',
+      '/v1/missing-events',
+      endpoint({
+        summary: 'List published events that an app never received and no longer requests, oldest first',
+        access: ['operator'],
+        query: z.strictObject({ limit }),
+        responses: { 200: z.object({ events: z.array(missingEvent) }) },
+        handle: async ({ query, em }) => ({ status: 200, body: { events: await findMissing(em, query) } }),
       }),
     ),
     route(

@@ -4,8 +4,8 @@ import { execute } from './sql.ts';
 const found = new WeakMap<object, Set<string>>();
 
 /**
- * Returns whether a table of schema `eventing` exists. This release must also work with the schema of release 0.1, which has
- * neither `applied` nor `operator_action` (docs/decisions/0015). A positive result is cached. To be removed in the next release.
+ * Returns whether a table of schema `eventing` exists. This release must also work with the schema of release 0.1, which lacks
+ * the tables below (docs/decisions/0015). A positive result is cached. To be removed in the next release.
  */
 async function hasTable(em: EntityManager, name: string): Promise<boolean> {
   const connection = em.getConnection('write');
@@ -19,5 +19,5 @@ async function hasTable(em: EntityManager, name: string): Promise<boolean> {
 /** Whether migration Eventing0006Conflicts has run: with `applied` came `kept_delivery.topic`. */
 export const hasConflictTables = (em: EntityManager): Promise<boolean> => hasTable(em, 'applied');
 
-/** Whether migration Eventing0009OperatorActions has run. */
+/** Whether migration Eventing0009OperatorActions has run: with `operator_action` came `missing_event`. */
 export const hasOperatorActions = (em: EntityManager): Promise<boolean> => hasTable(em, 'operator_action');

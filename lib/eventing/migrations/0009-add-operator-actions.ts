@@ -1,7 +1,7 @@
 import { Migration } from '@mikro-orm/migrations';
 import { createIndexConcurrently, WAIT_AS_USUAL, WAIT_FOR_TRANSACTIONS } from './concurrent-index.ts';
 
-/** Adds what operators did, and the indexes by which they find deferred deliveries of a state and parked messages. */
+/** Adds what operators did, events that never arrived, and indexes by which operators find deferred deliveries and parked messages. */
 export function addOperatorActions(roles: string) {
   return class extends Migration {
     override isTransactional(): boolean {
@@ -16,7 +16,7 @@ export function addOperatorActions(roles: string) {
     }
     override down(): void {
       for (const name of Object.keys(INDEXES)) this.addSql(`drop index concurrently if exists eventing.${name}`);
-      this.addSql('drop table eventing.operator_action');
+      this.addSql('drop table eventing.operator_action, eventing.missing_event');
     }
   };
 }
@@ -36,5 +36,16 @@ create table if not exists eventing.operator_action (
   subject jsonb not null,
   reason text
 );
+create table if not exists eventing.missing_event (
+  app_id text not null,
+  topic text not null,
+  event_id uuid not null,
+  event_type text not null,
+  aggregate_id text not null,
+  sequence bigint not null,
+  abandoned_at timestamptz not null default clock_timestamp(),
+  primary key (app_id, topic, event_id)
+);
 grant select, insert on eventing.operator_action to $roles_app;
-grant select on eventing.operator_action to $roles_readonly`;
+grant select, insert, delete on eventing.missing_event to $roles_app;
+grant select on eventing.operator_action, eventing.missing_event to $roles_readonly`;

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Consumer } from '../consumer.ts';
 import { execute } from '../sql.ts';
+import { addMissing, deleteMissing, findMissingAt } from './missing-events.ts';
 import type { PublishedEvent, Publisher } from './republish.ts';
 
 /** A topic whose consumers must receive everything published there. */
@@ -83,7 +84,8 @@ export class Reconciler implements AsyncDisposable {
     const state = await this.#state(topic);
     const before = state.quiet ? undefined : (state.messageId ?? undefined);
     const page = await publisher.published({ after: state.position ?? undefined, before, ageMs, limit: PAGE });
-    const missing = await this.#missing(page.events, { source, consumers });
+    const missing = await this.#missing(topic, page.events, { source, consumers });
+    await this.#forgetArrived(topic, { source, consumers });
     if (missing.length === 0) {
       await this.#advance(topic, state.position, page.next);
       return page.events.length === PAGE ? 0 : NEXT_INTERVAL;
@@ -116,10 +118,19 @@ export class Reconciler implements AsyncDisposable {
   }
 
   /** Returns the events that a consumer should have but lacks, except abandoned ones. */
-  async #missing(
-    events: readonly PublishedEvent[],
-    { source, consumers }: Pick<ReconciledTopic, 'source' | 'consumers'>,
-  ): Promise<PublishedEvent[]> {
+  async #missing(topic: string, events: readonly PublishedEvent[], receiving: Receiving): Promise<PublishedEvent[]> {
+    const absent = await this.#absent(events, receiving);
+    const missing = new Map<string, PublishedEvent>();
+    for (const event of events) {
+      if (!absent.has(event.eventId)) this.#requested.delete(event.eventId);
+      else if (!missing.has(event.eventId) && !(await this.#isAbandoned(topic, event)))
+        missing.set(event.eventId, event);
+    }
+    return [...missing.values()];
+  }
+
+  /** Returns the ids of the events that a consumer should have but lacks. */
+  async #absent(events: readonly Compared[], { source, consumers }: Receiving): Promise<Set<string>> {
     const absent = new Set<string>();
     for (const { name, order, types } of consumers) {
       const relevant = order === 'ordered' || types === 'all' ? events : events.filter((it) => types.includes(it.type));
@@ -131,24 +142,36 @@ export class Reconciler implements AsyncDisposable {
       );
       for (const { eventId } of rows) absent.add(eventId);
     }
-    const missing = new Map<string, PublishedEvent>();
-    for (const event of events) {
-      if (!absent.has(event.eventId)) this.#requested.delete(event.eventId);
-      else if (!missing.has(event.eventId) && !this.#isAbandoned(event)) missing.set(event.eventId, event);
-    }
-    return [...missing.values()];
+    return absent;
   }
 
-  #isAbandoned({ eventId, position }: PublishedEvent): boolean {
+  async #isAbandoned(topic: string, event: PublishedEvent): Promise<boolean> {
+    const { eventId, position } = event;
     if ((this.#requested.get(eventId) ?? 0) < MAX_REQUESTS_PER_EVENT) return false;
-    this.#options.log.error(
+    const { orm, appId, log } = this.#options;
+    await addMissing(orm.em.fork(), { appId, topic }, event);
+    log.error(
       { eventId, position },
       'republished event does not arrive, no longer requesting it: check broker and subscription',
     );
     this.#requested.delete(eventId);
     return true;
   }
+
+  /** Deletes the rows of abandoned events that have arrived after all. */
+  async #forgetArrived(topic: string, receiving: Receiving): Promise<void> {
+    const { orm, appId } = this.#options;
+    const em = orm.em.fork();
+    const abandoned = await findMissingAt(em, { appId, topic });
+    if (abandoned.length === 0) return;
+    const absent = await this.#absent(abandoned, receiving);
+    const arrived = abandoned.map(({ eventId }) => eventId).filter((eventId) => !absent.has(eventId));
+    if (arrived.length > 0) await deleteMissing(em, { appId, topic }, arrived);
+  }
 }
+
+type Receiving = Pick<ReconciledTopic, 'source' | 'consumers'>;
+type Compared = Pick<PublishedEvent, 'eventId' | 'type' | 'aggregateId' | 'sequence'>;
 
 interface State {
   readonly position: string | null;

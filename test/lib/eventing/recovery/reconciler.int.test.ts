@@ -1,5 +1,6 @@
 import { v7 as uuid } from 'uuid';
 import { Inbox } from '#eventing/inbox';
+import { findMissing } from '#eventing/missing-events';
 import { eventually } from '../../../support/eventually.ts';
 import {
   allCompared,
@@ -104,7 +105,7 @@ test('a stalled app is sent only the oldest missing event until it receives that
   await eventually(async () => expect(await others()).toEqual([2, 3, 4]));
 });
 
-test('an event lost repeatedly is abandoned with an error after three requests', async () => {
+test('an event lost repeatedly is abandoned and listed after three requests, until it arrives', async () => {
   const { consumer } = consumerOf('convergent');
   const errors: object[] = [];
   const log = { ...silentLog, error: (fields: object) => void errors.push(fields) };
@@ -116,10 +117,16 @@ test('an event lost repeatedly is abandoned with an error after three requests',
     await confirmAll();
   }
   await eventually(() => expect(errors).toMatchObject([{ eventId: event!.eventId }]));
+  const listed = () => findMissing(fixture.orm.em.fork(), { limit: 10 });
+  const { eventId, type, aggregateId, sequence } = event!;
+  expect(await listed()).toMatchObject([{ eventId, type, aggregateId, sequence, since: expect.any(String) }]);
   lamp.inspect();
   await fixture.orm.em.fork().persist(lamp).flush();
   await confirmAll();
   await eventually(async () => expect(sequences(await pendingForApp())).toEqual([2]));
+  await using inbox = new Inbox(fixture.orm, { ownSource: '/lamp', log: silentLog });
+  await inbox.deliver(consumer, event!);
+  await eventually(async () => expect(await listed()).toEqual([]));
 });
 
 test('a new app requests no event published before its registration', async () => {

@@ -59,6 +59,7 @@ const allowed: Record<string, readonly Requester[]> = {
   'POST /v1/dead-letters/discard': ['operator'],
   'POST /v1/parked-messages/release': ['operator'],
   'GET /v1/gaps': ['operator'],
+  'GET /v1/missing-events': ['operator'],
   'POST /v1/gaps/skip': ['operator'],
 };
 
