@@ -15,6 +15,7 @@ const gap = z.object({
   aggregateId: z.string(),
   from: z.number(),
   to: z.number(),
+  next: z.number(),
   since: isoTime,
 });
 
@@ -72,7 +73,7 @@ export function gapRoutes({ broadcaster }: { readonly broadcaster: Pick<Consumer
           consumer: text({ max: 100 }),
           source: name,
           aggregateId: name,
-          toSequence: z.int().min(2).describe('the next event to apply; it must have arrived'),
+          toSequence: z.int().min(2).describe('`next` of the gap: the event to continue with, which has arrived'),
           reason: text({ max: 500 }).describe('why, for the record: without personal data'),
         }),
         responses: { 204: 'The consumer continues with that event' },

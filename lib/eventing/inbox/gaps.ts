@@ -11,6 +11,8 @@ export interface Gap {
   /** The first and the last missing sequence. */
   readonly from: number;
   readonly to: number;
+  /** The event that waits behind the gap: its sequence. */
+  readonly next: number;
   /** When the first of the later events was received, ISO 8601. */
   readonly since: string;
 }
@@ -43,7 +45,7 @@ with early as materialized (
      where (c.consumer, c.stream, c.aggregate_id) = (waiting.consumer, waiting.stream, waiting.aggregate_id) limit 1
   ) c on true
 )
-select consumer, stream as source, aggregate_id as "aggregateId", missing::float8 as "from", (sequence - 1)::float8 as "to",
+select consumer, stream as source, aggregate_id as "aggregateId", missing::float8 as "from", (sequence - 1)::float8 as "to", sequence::float8 as next,
   to_char(received_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as since
 from gap left join lateral (
   select 1 as it from eventing.kept_delivery k

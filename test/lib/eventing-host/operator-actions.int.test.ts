@@ -143,7 +143,7 @@ describe('A gap in the stream of an ordered consumer', () => {
     for (const sequence of [1, 4, 5]) await inbox.deliver(ordered, of(sequence));
     expect((await request('GET', '/v1/gaps')).body.gaps).toEqual([]);
     const subject = { consumer: 'ordered', source: '/elsewhere', aggregateId };
-    const gap = { ...subject, from: 2, to: 3, since: expect.any(String) };
+    const gap = { ...subject, from: 2, to: 3, next: 4, since: expect.any(String) };
     expect((await request('GET', '/v1/gaps?ageSeconds=0')).body.gaps).toEqual([gap]);
     const skip = { ...subject, toSequence: 4, reason: 'lost before the backup' };
     // Nothing has arrived with these sequences, or the consumer is not waiting there.
