@@ -83,7 +83,11 @@ export function gapRoutes({ broadcaster }: { readonly broadcaster: Pick<Consumer
           if (subject.consumer === broadcaster.name) throw leavesGap();
           await em.transactional(async (tx) => {
             if (!(await skipGap(tx, subject, toSequence)))
-              throw new DomainError('gap-not-found', 'There is no such gap before a deferred event', 'not-found');
+              throw new DomainError(
+                'gap-not-found',
+                'There is no gap before this event, or an earlier one has arrived',
+                'not-found',
+              );
             const all = { ...subject, toSequence };
             await recordAction(tx, { action: 'skip', requestedBy: principal.kind, subject: all, reason });
           });

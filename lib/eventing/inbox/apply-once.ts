@@ -4,8 +4,9 @@ import type { Consumer } from '../consumer.ts';
 import { hasConflictTables } from '../schema-before.ts';
 import { execute } from '../sql.ts';
 import { asStored, ConflictError } from '../store/genuine.ts';
+import { handles } from './consumer-circuit.ts';
 import { advance, lockCursor, recordSequence, SELECT_CURSOR } from './cursor.ts';
-import { type Delivery, deferOutOfOrder } from './deferred-deliveries.ts';
+import { type Delivery, deferOutOfOrder, deleteDeferred } from './deferred-deliveries.ts';
 
 /** Result of handling one event. */
 export interface Outcome {
@@ -32,30 +33,30 @@ export async function applyOnce(
   { ownSource }: ApplyOptions,
 ): Promise<Outcome> {
   const { event: received, row } = delivery;
-  const handles = consumer.types === 'all' || consumer.types.includes(received.type);
-  if (!handles && consumer.order === 'convergent') {
+  const isHandled = handles(consumer, received.type);
+  if (!isHandled && consumer.order === 'convergent') {
     // An earlier version of the consumer, which handled this type, deferred it.
-    if (row !== undefined) await deleteDeferred(orm.em.fork(), consumer, row);
+    if (row !== undefined) await deleteDeferred(orm.em.fork(), consumer.name, row);
     return { kind: 'applied' };
   }
   const isOwn = received.source === ownSource;
   const genuine = (em: EntityManager) => (isOwn ? asStored(em, received) : received);
-  const mustRead = handles && consumer.read !== undefined;
+  const mustRead = isHandled && consumer.read !== undefined;
   const hasRead = mustRead && (await isNext(orm, consumer, received));
   const read = hasRead ? await consumer.read?.(await genuine(orm.em.fork())) : undefined;
   return orm.em.fork().transactional(async (em) => {
     const event = await genuine(em);
     const apply = async (): Promise<boolean> => {
       if (mustRead && !hasRead) return false;
-      if (handles) await consumer.handle(em, event, read);
+      if (isHandled) await consumer.handle(em, event, read);
       // No inbox row for an event that an ordered consumer only skips: traces would show it as handled.
-      if (handles && consumer.order === 'ordered') await recordApplied(em, consumer, event);
+      if (isHandled && consumer.order === 'ordered') await recordApplied(em, consumer, event);
       return true;
     };
     if (row === undefined && (await isDeferred(em, consumer, event, isOwn))) return { kind: 'deferred' };
     const applyTurn = consumer.order === 'ordered' ? inSequence : once;
     const outcome = await applyTurn(em, consumer, { delivery: { ...delivery, event }, apply, isOwn });
-    if (row !== undefined && outcome.kind !== 'deferred') await deleteDeferred(em, consumer, row);
+    if (row !== undefined && outcome.kind !== 'deferred') await deleteDeferred(em, consumer.name, row);
     return outcome;
   });
 }
@@ -157,7 +158,7 @@ async function isDeferred(
   const isSameAggregate = deferred.stream === source && deferred.aggregate_id?.toLowerCase() === aggregateId;
   if (isSameAggregate && deferred.event_type === type && Number(deferred.sequence) === sequence) return true;
   if (isOwn) {
-    await deleteDeferred(em, consumer, event.eventId);
+    await deleteDeferred(em, consumer.name, event.eventId);
     return false;
   }
   const what = `sequence ${sequence} of ${aggregateId}`;
@@ -171,8 +172,4 @@ interface DeferredKey {
   readonly aggregate_id: string | null;
   readonly sequence: string | null;
   readonly event_type: string | null;
-}
-
-async function deleteDeferred(em: EntityManager, { name }: Consumer, row: string): Promise<void> {
-  await execute(em, 'delete from eventing.kept_delivery where consumer = ? and event_id = ?', [name, row]);
 }

@@ -1,19 +1,29 @@
+import type { Consumer } from '../consumer.ts';
+import { databaseFault } from '../database-faults.ts';
+import { isDependencyOutage, isOutage } from './failures.ts';
+
 /** Aggregates that must fail, with no success in between, before the fault counts as the consumer's and not the events'. */
 const SEVERAL = 3;
 /** Delays between probes. The first probe is immediate: a dependency may have failed for one event only. Milliseconds. */
 const PROBE = { firstMs: 250, longestMs: 5_000 };
 
-export interface ConsumerFailure {
-  readonly error: unknown;
-  readonly aggregateId: string;
-  /** Whether a dependency did not answer: the next event would wait as long. */
-  readonly isOutage: boolean;
+/** What a failure of one event says about its consumer. */
+export interface Failed {
+  /** Whether the failure spends no attempt. */
+  readonly isSystemic: boolean;
+  /** To be logged. */
+  readonly news?: 'a dependency is unavailable' | 'the consumer fails';
 }
 
 /**
- * Circuit breaker of one consumer in one process. While open, events are deferred without being handled, and no attempts are spent; one
- * deferred event at a time is handled as a probe, and the first success closes it. It opens with the first outage of a dependency, or when
- * several aggregates have failed with no success in between: such as after a release with a bug, which fails for all events.
+ * Tells faults of one consumer from faults of single events, in one process.
+ *
+ * - A dependency cannot be reached: the circuit opens, because the next event would wait as long. Events are deferred without being handled,
+ *   and one at a time is handled as a probe.
+ * - Several aggregates have failed with no success in between, such as after a release with a bug: events are handled as usual, which is fast
+ *   and shows which of them succeed, but failures spend no attempts.
+ *
+ * A success ends both.
  */
 export class ConsumerCircuit {
   readonly #now: () => number;
@@ -25,8 +35,14 @@ export class ConsumerCircuit {
     this.#now = now;
   }
 
+  /** Whether events have to be deferred without being handled. */
   get isOpen(): boolean {
     return this.#open !== undefined;
+  }
+
+  /** Whether failures spend no attempts. */
+  get isFailing(): boolean {
+    return this.#failing.size >= SEVERAL;
   }
 
   /** The error with which it opened. */
@@ -39,24 +55,44 @@ export class ConsumerCircuit {
     return Math.max(0, (this.#open?.probeAt ?? 0) - this.#now());
   }
 
-  /** Records that the consumer failed. @returns whether the circuit opened */
-  failed({ error, aggregateId, isOutage }: ConsumerFailure): boolean {
-    if (this.#open) {
-      const delay = Math.min(PROBE.longestMs, PROBE.firstMs * 2 ** Math.min(this.#open.probes++, 20));
-      this.#open.probeAt = this.#now() + delay * (0.75 + Math.random() / 2);
-      return false;
-    }
-    this.#failing.add(aggregateId);
-    if (!isOutage && this.#failing.size < SEVERAL) return false;
-    this.#open = { cause: error, probes: 0, probeAt: 0 };
-    return true;
+  /**
+   * Records that the consumer failed.
+   * @param isProbe whether it was handled because a probe was due. Others began before the circuit opened
+   */
+  failed(error: unknown, aggregateId: string, isProbe: boolean): Failed {
+    if (isDependencyOutage(error)) return this.#unavailable(error, isProbe);
+    // Collisions, and a database that cannot be reached, say nothing about the consumer.
+    if (isOutage(error) && databaseFault(error) !== 'systemic') return { isSystemic: false };
+    // The dependency has answered.
+    if (isProbe) this.#open = undefined;
+    const wasFailing = this.isFailing;
+    // Bounded: only whether there are several matters.
+    if (!wasFailing) this.#failing.add(aggregateId);
+    const { isFailing } = this;
+    return { isSystemic: isFailing, ...(isFailing && !wasFailing && { news: 'the consumer fails' }) };
   }
 
-  /** Records that the consumer handled an event. @returns whether the circuit was open */
+  #unavailable(cause: unknown, isProbe: boolean): Failed {
+    if (!this.#open) {
+      this.#open = { cause, probes: 0, probeAt: 0 };
+      return { isSystemic: true, news: 'a dependency is unavailable' };
+    }
+    if (isProbe) {
+      const delay = Math.min(PROBE.longestMs, PROBE.firstMs * 2 ** Math.min(this.#open.probes++, 20));
+      this.#open.probeAt = this.#now() + delay * (0.75 + Math.random() / 2);
+    }
+    return { isSystemic: true };
+  }
+
+  /** Records that the consumer handled an event. @returns whether it had failed for all before */
   succeeded(): boolean {
-    const wasOpen = this.isOpen;
+    const wasFailing = this.isOpen || this.isFailing;
     this.#failing.clear();
     this.#open = undefined;
-    return wasOpen;
+    return wasFailing;
   }
 }
+
+/** Returns whether a consumer handles events of this type; it skips others. */
+export const handles = ({ types }: Pick<Consumer, 'types'>, type: string): boolean =>
+  types === 'all' || types.includes(type);

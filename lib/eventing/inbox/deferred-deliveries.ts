@@ -21,6 +21,8 @@ const CLAIM = "interval '60 seconds'";
 const LONGEST_BACKOFF_MS = 300_000;
 /** Interval of retries after failures that spend no attempt, see `isOutage`. They never end; milliseconds. */
 const OUTAGE_RETRY_MS = 1_000;
+/** Of failures of a consumer that fails for all: an additional wait, as a share of the time since the event was received. */
+const SLOWER = 0.125;
 
 /** Defers an event that arrived out of order, in the caller's transaction. */
 export async function deferOutOfOrder(
@@ -82,18 +84,33 @@ export function deferFailed(
 }
 
 /**
- * Defers a genuine delivery without having handled it, because the consumer fails for `cause`. It is due at once.
+ * Defers a genuine delivery without having handled it, because the consumer fails for `cause`. It is due at once. A row that it
+ * has already stays as it is.
  * @throws ConflictError when a different event is deferred under its id
  */
 export async function deferUntried(
   orm: MikroORM,
   { name }: Pick<Consumer, 'name'>,
   delivery: Delivery,
-  { cause, maxAttempts }: { readonly cause: unknown; readonly maxAttempts: number },
+  cause: unknown,
 ): Promise<void> {
   const error = `not handled yet, because the consumer fails: ${describeError(cause)}`.slice(0, 500);
-  await writeDeferred(orm, [name, ...columnsOf(delivery)], { spent: 0, error, maxAttempts, wait: 0, isFirst: true });
+  const { source, aggregateId, sequence, type, eventId } = delivery.event;
+  const same = [name, eventId, source, aggregateId, sequence, type];
+  const rows = await execute(orm.em.fork(), DEFER_UNTRIED, [name, ...columnsOf(delivery), error, ...same]);
+  if (rows.length === 0) throw new ConflictError(`event ${eventId} is deferred already, as a different event`);
 }
+
+const SAME_EVENT = '(k.stream, lower(k.aggregate_id), k.sequence, k.event_type)';
+
+const DEFER_UNTRIED = `
+with inserted as (
+  insert into eventing.kept_delivery
+    (consumer, event_id, stream, aggregate_id, sequence, event_type, envelope, raw, last_error, state, next_attempt_at)
+  values (?, ?, ?, ?, ?, ?, ?::json, ?, ?, 'failing', clock_timestamp()) on conflict do nothing returning event_id
+)
+select event_id from inserted union all
+select event_id from eventing.kept_delivery k where consumer = ? and event_id = ? and ${SAME_EVENT} = (?, ?, ?, ?)`;
 
 /** A received body that belongs to no consumer, because it cannot be parsed or is not genuine. */
 export interface Body {
@@ -135,6 +152,7 @@ export async function deferBody(
 
 const SET_TOPIC = 'update eventing.kept_delivery set topic = ? where consumer = ? and event_id = ?';
 
+/** @param isFirst whether it came from the broker: the row of a different event with this id must not replace it */
 async function defer(
   orm: MikroORM,
   columns: readonly unknown[],
@@ -143,28 +161,10 @@ async function defer(
 ): Promise<DeferredState> {
   const spent = isSystemic || isOutage(error) ? 0 : 1;
   const wait = jitter(spent ? backoffMs : OUTAGE_RETRY_MS);
-  return writeDeferred(orm, columns, { spent, error: describeError(error), maxAttempts, wait, isFirst });
-}
-
-interface Attempt {
-  readonly spent: 0 | 1;
-  readonly error: string;
-  readonly maxAttempts: number;
-  /** Milliseconds before the next one. */
-  readonly wait: number;
-  /** Whether it came from the broker: the row of a different event with this id must not replace it. */
-  readonly isFirst: boolean;
-}
-
-/** @throws ConflictError when a different event is deferred under this id */
-async function writeDeferred(
-  orm: MikroORM,
-  columns: readonly unknown[],
-  { spent, error, maxAttempts, wait, isFirst }: Attempt,
-): Promise<DeferredState> {
+  const slower = isSystemic && !isOutage(error) ? SLOWER : 0;
   const [row] = await execute<{ state: DeferredState }>(orm.em.fork(), DEFER, [
-    ...[...columns, spent, error, maxAttempts, wait],
-    ...[maxAttempts, maxAttempts, wait, spent, isFirst],
+    ...[...columns, spent, describeError(error), maxAttempts, wait],
+    ...[maxAttempts, maxAttempts, wait, spent, slower, isFirst],
   ]);
   if (!row) throw new ConflictError(`event ${columns[1]} is deferred already, as a different event`);
   return row.state;
@@ -182,8 +182,9 @@ on conflict (consumer, event_id) do update set
   last_error = excluded.last_error,
   state = case when k.state = 'discarded' then k.state when k.attempts + excluded.attempts >= ? then 'dead' else 'failing' end,
   next_attempt_at = case when k.state <> 'discarded' and k.attempts + excluded.attempts < ?
-    then clock_timestamp() + least(? * power(2, least(k.attempts, 20) * ?), ${LONGEST_BACKOFF_MS}) * interval '1 millisecond' end
-  where not ? or (k.stream, lower(k.aggregate_id), k.sequence, k.event_type) = (excluded.stream, excluded.aggregate_id, excluded.sequence, excluded.event_type)
+    then clock_timestamp() + least(? * power(2, least(k.attempts, 20) * ?), ${LONGEST_BACKOFF_MS}) * interval '1 millisecond'
+      + least(? * (clock_timestamp() - k.received_at), ${LONGEST_BACKOFF_MS} * interval '1 millisecond') end
+  where not ? or ${SAME_EVENT} = (excluded.stream, excluded.aggregate_id, excluded.sequence, excluded.event_type)
 returning state`;
 
 /**
@@ -232,6 +233,11 @@ export function readDeferred({ raw, envelope }: Pick<Due, 'raw' | 'envelope'>): 
   if (raw !== null) return parseEnvelope(raw);
   if (envelope !== null) return envelope;
   throw new Error('the delivery was stored without its body');
+}
+
+/** Deletes the row of a delivery that was handled, or that only claimed the event's id. */
+export async function deleteDeferred(em: EntityManager, consumer: string, row: string): Promise<void> {
+  await execute(em, 'delete from eventing.kept_delivery where consumer = ? and event_id = ?', [consumer, row]);
 }
 
 /** Deletes the row of a body that was handled. */

@@ -31,50 +31,50 @@ export function findGaps(
 /** Later events that are looked at, the oldest first. */
 const MOST_EARLY = 10_000;
 
-// The limits of the joins keep the planner from reading whole tables.
+// The limits of the joins keep the planner from reading whole tables. The gap ends before the first event that has arrived, in any state.
 const GAPS = `
 with early as materialized (
-  select consumer, stream, aggregate_id, sequence, received_at from eventing.kept_delivery
+  select consumer, stream, aggregate_id, received_at from eventing.kept_delivery
    where state = 'early' and next_attempt_at is null and received_at <= clock_timestamp() - make_interval(secs => ?)
    order by received_at limit ${MOST_EARLY}
 ), waiting as (
-  select consumer, stream, aggregate_id, min(sequence) as sequence, min(received_at) as received_at from early group by 1, 2, 3
+  select consumer, stream, aggregate_id, min(received_at) as received_at from early group by 1, 2, 3
 ), gap as (
   select waiting.*, coalesce(c.last_sequence, 0) + 1 as missing from waiting left join lateral (
     select last_sequence from eventing.cursor c
      where (c.consumer, c.stream, c.aggregate_id) = (waiting.consumer, waiting.stream, waiting.aggregate_id) limit 1
   ) c on true
 )
-select consumer, stream as source, aggregate_id as "aggregateId", missing::float8 as "from", (sequence - 1)::float8 as "to", sequence::float8 as next,
-  to_char(received_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as since
-from gap left join lateral (
-  select 1 as it from eventing.kept_delivery k
-   where (k.consumer, k.stream, k.aggregate_id, k.sequence) = (gap.consumer, gap.stream, gap.aggregate_id, gap.missing) limit 1
-) failed on true
-where missing < sequence and failed.it is null
+select gap.consumer, gap.stream as source, gap.aggregate_id as "aggregateId", missing::float8 as "from", (here.sequence - 1)::float8 as "to",
+  here.sequence::float8 as next, to_char(received_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as since
+from gap cross join lateral (
+  select sequence from eventing.kept_delivery k
+   where (k.consumer, k.stream, k.aggregate_id) = (gap.consumer, gap.stream, gap.aggregate_id) and k.sequence >= gap.missing
+     and k.state <> 'discarded'
+   order by k.consumer, k.stream, k.aggregate_id, k.sequence limit 1
+) here
+where missing < here.sequence
 order by received_at limit ?`;
 
 /**
- * Moves an ordered consumer's cursor over a gap, so that it continues with event `toSequence`. Deferred events before that are
- * discarded; those that arrive later count as duplicates.
- * @returns false when the consumer has no gap that ends before `toSequence`, so that nothing is done
+ * Moves an ordered consumer's cursor over a gap, so that it continues with event `next`. The skipped events count as duplicates
+ * when they arrive later.
+ * @returns false, with nothing done, unless `next` is the first event after the cursor that has arrived
  */
 export async function skipGap(
   em: EntityManager,
   { consumer, source, aggregateId }: Pick<Gap, 'consumer' | 'source' | 'aggregateId'>,
-  toSequence: number,
+  next: number,
 ): Promise<boolean> {
   const key = [consumer, source, aggregateId];
   return em.transactional(async (tx) => {
-    const isWaiting = await execute(tx, WAITING, [...key, toSequence]);
-    if (isWaiting.length === 0 || (await lockCursor(tx, key)) >= toSequence - 1) return false;
-    await execute(tx, DISCARD_BEFORE, [...key, toSequence]);
-    await advance(tx, key, toSequence - 1);
+    const [first] = await execute<{ sequence: string }>(tx, FIRST_WAITING, [...key, await lockCursor(tx, key)]);
+    if (Number(first?.sequence) !== next) return false;
+    await advance(tx, key, next - 1);
     return true;
   });
 }
 
-const OF_AGGREGATE = 'consumer = ? and stream = ? and aggregate_id = ?';
-const WAITING = `select from eventing.kept_delivery where ${OF_AGGREGATE} and sequence = ? and state = 'early'`;
-const DISCARD_BEFORE = `
-update eventing.kept_delivery set state = 'discarded', next_attempt_at = null where ${OF_AGGREGATE} and sequence < ?`;
+const FIRST_WAITING = `
+select sequence from eventing.kept_delivery
+ where consumer = ? and stream = ? and aggregate_id = ? and sequence > ? and state <> 'discarded' order by sequence limit 1`;

@@ -6,7 +6,7 @@ import { databaseFault } from '../database-faults.ts';
 import { asStored, ConflictError } from '../store/genuine.ts';
 import { withProvenance } from '../store/provenance.ts';
 import { applyOnce } from './apply-once.ts';
-import { ConsumerCircuit } from './consumer-circuit.ts';
+import { ConsumerCircuit, handles } from './consumer-circuit.ts';
 import {
   bodiesOf,
   claimDue,
@@ -14,10 +14,10 @@ import {
   type Due,
   deferFailed,
   deferUntried,
+  deleteDeferred,
   readDeferred,
   unclaim,
 } from './deferred-deliveries.ts';
-import { isDependencyOutage } from './failures.ts';
 
 export interface InboxOptions {
   /** Failed attempts after which a delivery is dead until an operator redrives or discards it (default 8). */
@@ -34,8 +34,8 @@ const POLL_MS = 1_000;
 
 /**
  * Applies deliveries exactly once and retries failed ones. Broker redelivery is used only while the database is unreachable:
- * every other failure becomes a row in `eventing.kept_delivery`. A consumer that fails for all events has an open circuit:
- * its events are deferred without being handled, so that it delays no other consumer and makes no dead letters.
+ * every other failure becomes a row in `eventing.kept_delivery`. While a consumer's dependency is unavailable, its events are
+ * deferred without being handled, so that it delays no other consumer; while it fails for all, no attempts are spent.
  */
 export class Inbox implements AsyncDisposable {
   readonly #orm: MikroORM;
@@ -58,16 +58,18 @@ export class Inbox implements AsyncDisposable {
    */
   async deliver(consumer: Consumer, event: ReceivedEvent, received: Pick<Delivery, 'raw'> = {}): Promise<void> {
     const delivery = { event, ...received };
-    const { isOpen, cause } = this.#circuitOf(consumer.name);
-    if (!isOpen || !handles(consumer, event)) return this.#try(consumer, delivery);
-    const { ownSource, maxAttempts } = this.#options;
-    if (event.source === ownSource) await asStored(this.#orm.em.fork(), event);
-    await deferUntried(this.#orm, consumer, delivery, { cause, maxAttempts });
+    const circuit = this.#circuitOf(consumer.name);
+    if (!circuit.isOpen || !handles(consumer, event.type)) return this.#try(consumer, delivery);
+    const { cause } = circuit;
+    if (event.source === this.#options.ownSource) await asStored(this.#orm.em.fork(), event);
+    await this.#replacing(consumer, event, () => deferUntried(this.#orm, consumer, delivery, cause));
+    if (circuit.waitMs === 0) this.wake();
   }
 
   /** Starts one retry loop per consumer for its deferred deliveries, so that a slow dependency delays one consumer only. */
   start(consumers: readonly Consumer[]): void {
-    for (const consumer of consumers) this.#loops.push(this.#run(consumer.name, (due) => this.#retry(consumer, due)));
+    for (const consumer of consumers)
+      this.#loops.push(this.#run(consumer.name, (due, isProbe) => this.#retry(consumer, due, isProbe)));
   }
 
   /** Starts the retry loop for an app's deferred bodies, which belong to no consumer. */
@@ -93,18 +95,18 @@ export class Inbox implements AsyncDisposable {
     return circuit;
   }
 
-  async #retry(consumer: Consumer, due: Due): Promise<void> {
+  async #retry(consumer: Consumer, due: Due, isProbe: boolean): Promise<void> {
     const { raw, row } = due;
     let event = due.envelope!;
     try {
       event = readDeferred(due);
     } catch (error) {
-      return this.#defer(consumer, { event, row }, error, { isFinal: true });
+      return this.#defer(consumer, { event, row }, error, { isFinal: true, isProbe });
     }
-    await this.#try(consumer, { event, raw: raw ?? undefined, row });
+    await this.#try(consumer, { event, raw: raw ?? undefined, row }, isProbe);
   }
 
-  async #try(consumer: Consumer, delivery: Delivery): Promise<void> {
+  async #try(consumer: Consumer, delivery: Delivery, isProbe = false): Promise<void> {
     const { event, row } = delivery;
     try {
       const outcome = await withProvenance(
@@ -112,13 +114,13 @@ export class Inbox implements AsyncDisposable {
         () => applyOnce(this.#orm, consumer, delivery, this.#options),
       );
       if (outcome.due) this.wake();
-      if (outcome.kind === 'applied' && handles(consumer, event) && this.#circuitOf(consumer.name).succeeded())
+      if (outcome.kind === 'applied' && handles(consumer, event.type) && this.#circuitOf(consumer.name).succeeded())
         this.#options.log.warn({ consumer: consumer.name }, 'consumer handles events again');
     } catch (error) {
       const isFinal = error instanceof ConflictError;
       // Not deferred under its event id, which may be another event's: the receiver defers the body instead.
       if (isFinal && row === undefined) throw error;
-      await this.#defer(consumer, delivery, error, { isFinal });
+      await this.#replacing(consumer, event, () => this.#defer(consumer, delivery, error, { isFinal, isProbe }));
     }
   }
 
@@ -126,39 +128,44 @@ export class Inbox implements AsyncDisposable {
     consumer: Consumer,
     delivery: Delivery,
     error: unknown,
-    { isFinal }: { isFinal: boolean },
+    { isFinal, isProbe }: { isFinal: boolean; isProbe: boolean },
   ): Promise<void> {
     const { log, maxAttempts, backoffMs } = this.#options;
     const { eventId, type, aggregateId } = delivery.event;
     const fields = { consumer: consumer.name, eventId, type, aggregateId, err: error };
-    const isSystemic = !isFinal && this.#recordFailure(consumer, delivery, error);
+    const { isSystemic, news } = isFinal
+      ? { isSystemic: false }
+      : this.#circuitOf(consumer.name).failed(error, aggregateId, isProbe);
     const failure = { error, maxAttempts: isFinal ? 0 : maxAttempts, backoffMs, isSystemic };
     const state = await deferFailed(this.#orm, consumer, delivery, failure);
-    if (isSystemic && state === 'failing') return;
-    if (state === 'discarded') log.warn(fields, 'delivery failed; it was discarded earlier and stays discarded');
+    if (news === 'the consumer fails')
+      log.error(fields, 'consumer fails for several aggregates: failures spend no attempts');
+    else if (news) log.warn(fields, 'a dependency is unavailable: deferring events without asking it, probing');
+    else if (isSystemic && state === 'failing') return;
+    else if (state === 'discarded') log.warn(fields, 'delivery failed; it was discarded earlier and stays discarded');
     else if (state === 'dead') log.error(fields, 'dead letter: redrive or discard it');
     else if (databaseFault(error) === 'systemic')
       log.error(fields, 'database schema, grants or settings do not match this program: deferred, retrying');
     else log.warn(fields, 'delivery failed, retrying');
   }
 
-  /** @returns whether the consumer fails for all events: its circuit is open, which is logged once */
-  #recordFailure({ name }: Consumer, { event: { aggregateId } }: Delivery, error: unknown): boolean {
-    const circuit = this.#circuitOf(name);
-    const isOutage = isDependencyOutage(error);
-    const fault = databaseFault(error);
-    // Collisions, and a database that cannot be reached, say nothing about the consumer.
-    if (!isOutage && (fault === 'momentary' || fault === 'outage')) return circuit.isOpen;
-    if (circuit.failed({ error, aggregateId, isOutage })) {
-      const { log } = this.#options;
-      const fields = { consumer: name, err: error };
-      if (isOutage) log.warn(fields, 'a dependency is unavailable: deferring events without asking it, probing');
-      else log.error(fields, 'consumer fails for several aggregates: deferring their events, no attempts are spent');
+  /**
+   * Defers an event; one of this system, which is verified, replaces a row that only claims its id.
+   * @throws ConflictError when a different event of another system has the row
+   */
+  async #replacing(consumer: Consumer, event: ReceivedEvent, defer: () => Promise<void>): Promise<void> {
+    try {
+      await defer();
+    } catch (error) {
+      if (!(error instanceof ConflictError) || event.source !== this.#options.ownSource) throw error;
+      const em = this.#orm.em.fork();
+      await asStored(em, event);
+      await deleteDeferred(em, consumer.name, event.eventId);
+      await defer();
     }
-    return circuit.isOpen;
   }
 
-  async #run(name: string, retry: (due: Due) => Promise<void>): Promise<void> {
+  async #run(name: string, retry: (due: Due, isProbe: boolean) => Promise<void>): Promise<void> {
     const { log } = this.#options;
     const circuit = this.#circuitOf(name);
     while (!this.#stop.signal.aborted) {
@@ -176,18 +183,18 @@ export class Inbox implements AsyncDisposable {
           await unclaim(this.#orm, name, due.slice(index)).catch(() => undefined);
           break;
         }
-        await retry(it).catch((error: unknown) => {
+        await retry(it, isProbe).catch((error: unknown) => {
           log.warn(
             { consumer: name, row: it.row, err: error },
             'cannot process a deferred delivery, retrying within a minute',
           );
         });
       }
-      const pauseMs = due.length > 0 ? 0 : Math.min(POLL_MS, circuit.waitMs || POLL_MS);
+      // While it fails for all, twenty a second are enough.
+      const isBusy = due.length > 0 && !circuit.isFailing;
+      const pauseMs = isBusy ? 0 : Math.min(POLL_MS, circuit.waitMs || POLL_MS);
       if (pauseMs > 0) await delay(pauseMs, undefined, { signal: wake.signal }).catch(() => undefined);
       this.#wakes.delete(wake);
     }
   }
 }
-
-const handles = ({ types }: Consumer, { type }: ReceivedEvent): boolean => types === 'all' || types.includes(type);

@@ -1,5 +1,5 @@
 import { Migration } from '@mikro-orm/migrations';
-import { createIndexConcurrently, WAIT_AS_USUAL, WAIT_FOR_TRANSACTIONS } from './concurrent-index.ts';
+import { createIndexConcurrently } from './concurrent-index.ts';
 
 /** Adds the indexes by which the relay finds the messages of one key, and those whose next attempt is due. */
 export function addRelayIndexes() {
@@ -8,10 +8,8 @@ export function addRelayIndexes() {
       return false;
     }
     override up(): void {
-      this.addSql(WAIT_FOR_TRANSACTIONS);
       for (const [name, definition] of Object.entries(INDEXES))
         for (const statement of createIndexConcurrently(name, definition)) this.addSql(statement);
-      this.addSql(WAIT_AS_USUAL);
     }
     override down(): void {
       for (const name of Object.keys(INDEXES)) this.addSql(`drop index concurrently if exists eventing.${name}`);

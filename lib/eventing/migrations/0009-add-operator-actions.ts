@@ -1,5 +1,5 @@
 import { Migration } from '@mikro-orm/migrations';
-import { createIndexConcurrently, WAIT_AS_USUAL, WAIT_FOR_TRANSACTIONS } from './concurrent-index.ts';
+import { createIndexConcurrently } from './concurrent-index.ts';
 
 /** Adds what operators did, events that never arrived, and indexes by which operators find deferred deliveries and parked messages. */
 export function addOperatorActions(roles: string) {
@@ -9,10 +9,8 @@ export function addOperatorActions(roles: string) {
     }
     override up(): void {
       this.addSql(actions.replaceAll('$roles', roles));
-      this.addSql(WAIT_FOR_TRANSACTIONS);
       for (const [name, definition] of Object.entries(INDEXES))
         for (const statement of createIndexConcurrently(name, definition)) this.addSql(statement);
-      this.addSql(WAIT_AS_USUAL);
     }
     override down(): void {
       for (const name of Object.keys(INDEXES)) this.addSql(`drop index concurrently if exists eventing.${name}`);

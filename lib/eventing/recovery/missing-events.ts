@@ -23,13 +23,18 @@ export async function findMissing(em: EntityManager, { limit }: { limit: number 
   return execute<MissingEvent>(em, `${MISSING} order by abandoned_at limit ?`, [limit]);
 }
 
-/** Lists those of one place, at most 500. */
-export async function findMissingAt(em: EntityManager, { appId, topic }: Place): Promise<MissingEvent[]> {
+/** Lists at most 500 of one place, in the order of their ids. @param after the id to continue after */
+export async function findMissingAt(
+  em: EntityManager,
+  { appId, topic }: Place,
+  after: string,
+): Promise<MissingEvent[]> {
   if (!(await hasOperatorActions(em))) return [];
-  return execute<MissingEvent>(em, `${MISSING} where app_id = ? and topic = ? order by event_id limit 500`, [
-    appId,
-    topic,
-  ]);
+  return execute<MissingEvent>(
+    em,
+    `${MISSING} where app_id = ? and topic = ? and event_id > ?::uuid order by event_id limit 500`,
+    [appId, topic, after],
+  );
 }
 
 const MISSING = `

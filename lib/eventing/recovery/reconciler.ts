@@ -30,6 +30,7 @@ const REQUEST = 100;
 const PAUSE_MS = 1_000;
 const NEXT_INTERVAL = Number.POSITIVE_INFINITY;
 const MAX_REQUESTED = 10_000;
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 /** Requests after which an event is abandoned; counted only while the app receives other messages. */
 const MAX_REQUESTS_PER_EVENT = 3;
 
@@ -46,6 +47,8 @@ const MAX_REQUESTS_PER_EVENT = 3;
 export class Reconciler implements AsyncDisposable {
   readonly #options: ReconcilerOptions;
   readonly #requested = new Map<string, number>();
+  /** By topic: the abandoned event that was looked at last. All are looked at in turns. */
+  readonly #lookedAt = new Map<string, string>();
   readonly #stop = new AbortController();
   #loops: Promise<unknown> = Promise.resolve();
 
@@ -162,7 +165,8 @@ export class Reconciler implements AsyncDisposable {
   async #forgetArrived(topic: string, receiving: Receiving): Promise<void> {
     const { orm, appId } = this.#options;
     const em = orm.em.fork();
-    const abandoned = await findMissingAt(em, { appId, topic });
+    const abandoned = await findMissingAt(em, { appId, topic }, this.#lookedAt.get(topic) ?? FIRST_ID);
+    this.#lookedAt.set(topic, abandoned.at(-1)?.eventId ?? FIRST_ID);
     if (abandoned.length === 0) return;
     const absent = await this.#absent(abandoned, receiving);
     const arrived = abandoned.map(({ eventId }) => eventId).filter((eventId) => !absent.has(eventId));

@@ -163,6 +163,33 @@ describe('A gap in the stream of an ordered consumer', () => {
     expect([applied, await statesOf('ordered')]).toEqual([[1, 4, 5], []]);
   });
 
+  test('ends before the first event that has arrived, which is never skipped', async () => {
+    await using inbox = new Inbox(api.fixture.orm, { ownSource: '/other', log: silentLog });
+    const aggregateId = uuid();
+    const of = (sequence: number) => eventOf(aggregateId, sequence, { source: '/elsewhere' });
+    const down: Consumer = {
+      ...ordered,
+      name: 'down',
+      handle: async () => {
+        throw Object.assign(new Error('no answer'), { outage: true });
+      },
+    };
+    await inbox.deliver({ ...down, handle: async () => undefined }, of(1));
+    for (const sequence of [6, 4]) await inbox.deliver(down, of(sequence));
+    // Received later than the age that is asked for.
+    await sql(`update eventing.kept_delivery set received_at = now() - interval '1 hour' where sequence = 6`);
+    const subject = { consumer: 'down', source: '/elsewhere', aggregateId };
+    const { body } = await request('GET', '/v1/gaps');
+    expect(body.gaps).toMatchObject([{ ...subject, from: 2, to: 3, next: 4 }]);
+    const skip = { ...subject, reason: 'lost' };
+    expect(await post('/v1/gaps/skip', { ...skip, toSequence: 6 })).toMatchObject({ status: 404 });
+    // What was missing arrives, and waits for the dependency.
+    await inbox.deliver(down, of(2));
+    expect((await request('GET', '/v1/gaps')).body.gaps).toEqual([]);
+    expect(await post('/v1/gaps/skip', { ...skip, toSequence: 4 })).toMatchObject({ status: 404 });
+    expect(await statesOf('down')).toEqual(['failing', 'early', 'early']);
+  });
+
   test('is none while the missing event is retried or is a dead letter', async () => {
     await using inbox = new Inbox(api.fixture.orm, { ownSource: '/other', maxAttempts: 1, log: silentLog });
     const aggregateId = uuid();

@@ -7,46 +7,72 @@ beforeEach(() => {
   circuit = new ConsumerCircuit(() => clock);
 });
 
-const error = new Error('a bug');
-const fail = (aggregateId: string, isOutage = false) => circuit.failed({ error, aggregateId, isOutage });
+const bug = new Error('a bug');
+const outage = Object.assign(new Error('no answer'), { outage: true });
+const fail = (aggregateId: string) => circuit.failed(bug, aggregateId, false);
+const probe = () => circuit.failed(outage, 'a', true);
 
-test('opens when three aggregates have failed in a row', () => {
-  expect([fail('a'), fail('b')]).toEqual([false, false]);
-  expect(circuit.isOpen).toBe(false);
-  expect(fail('c')).toBe(true);
-  expect([circuit.isOpen, circuit.cause]).toEqual([true, error]);
-});
-
-test('stays closed while a success comes between, or one aggregate fails again and again', () => {
-  for (const aggregateId of ['a', 'b', 'a', 'b', 'b']) fail(aggregateId);
-  expect(circuit.succeeded()).toBe(false);
-  for (const aggregateId of ['c', 'd']) fail(aggregateId);
-  expect(circuit.isOpen).toBe(false);
-});
-
-test('opens with the first outage of a dependency', () => {
-  expect(fail('a', true)).toBe(true);
-});
-
-test('is probed at once, then ever more rarely, at least every six seconds', () => {
-  fail('a', true);
-  expect(circuit.waitMs).toBe(0);
-  const waits = Array.from({ length: 30 }, () => {
-    expect(fail('a', true)).toBe(false);
-    const { waitMs } = circuit;
-    clock += waitMs;
-    expect(circuit.waitMs).toBe(0);
-    return waitMs;
+describe('A consumer', () => {
+  test('fails for all once three aggregates have failed in a row', () => {
+    expect([fail('a'), fail('b')]).toEqual([{ isSystemic: false }, { isSystemic: false }]);
+    expect(fail('c')).toEqual({ isSystemic: true, news: 'the consumer fails' });
+    expect(fail('d')).toEqual({ isSystemic: true });
+    expect([circuit.isFailing, circuit.isOpen]).toEqual([true, false]);
+    expect(circuit.succeeded()).toBe(true);
+    expect(fail('e')).toEqual({ isSystemic: false });
   });
-  expect(waits[0]).toBeLessThan(400);
-  expect(waits[29]).toBeGreaterThan(3_000);
-  expect(Math.max(...waits)).toBeLessThan(6_300);
+
+  test('does not fail for all while a success comes between, or while only two aggregates fail', () => {
+    for (const aggregateId of ['a', 'b', 'a', 'b', 'b']) fail(aggregateId);
+    expect(circuit.succeeded()).toBe(false);
+    for (const aggregateId of ['c', 'd']) fail(aggregateId);
+    expect(circuit.isFailing).toBe(false);
+  });
+
+  test.each([
+    ['conflicts of concurrent changes', Object.assign(new Error('changed'), { name: 'OptimisticLockError' })],
+    ['deadlocks', Object.assign(new Error('deadlock detected'), { code: '40P01' })],
+    ['an unreachable database', Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })],
+  ])('does not fail for all because of %s', (_, error) => {
+    for (const aggregateId of ['a', 'b', 'c', 'd'])
+      expect(circuit.failed(new Error('driver', { cause: error }), aggregateId, false)).toEqual({ isSystemic: false });
+  });
 });
 
-test('closes with the first success', () => {
-  fail('a', true);
-  fail('a', true);
-  expect(circuit.succeeded()).toBe(true);
-  expect([circuit.isOpen, circuit.cause, circuit.waitMs]).toEqual([false, undefined, 0]);
-  expect(fail('b')).toBe(false);
+describe('A circuit', () => {
+  test('opens with the first outage of a dependency', () => {
+    expect(circuit.failed(outage, 'a', false)).toEqual({ isSystemic: true, news: 'a dependency is unavailable' });
+    expect([circuit.isOpen, circuit.cause]).toEqual([true, outage]);
+  });
+
+  test('is probed at once, then ever more rarely, at least every seven seconds', () => {
+    probe();
+    expect(circuit.waitMs).toBe(0);
+    const waits = Array.from({ length: 30 }, () => {
+      expect(probe()).toEqual({ isSystemic: true });
+      const { waitMs } = circuit;
+      clock += waitMs;
+      expect(circuit.waitMs).toBe(0);
+      return waitMs;
+    });
+    expect(waits[0]).toBeLessThan(400);
+    expect(waits[29]).toBeGreaterThan(3_000);
+    expect(Math.max(...waits)).toBeLessThan(7_000);
+  });
+
+  test('is probed at once, however many events were being handled when it opened', () => {
+    for (let i = 0; i < 20; i++) circuit.failed(outage, 'a', false);
+    expect(circuit.waitMs).toBe(0);
+  });
+
+  test('closes with the first success, or when a probe fails for another reason', () => {
+    probe();
+    expect(circuit.succeeded()).toBe(true);
+    expect([circuit.isOpen, circuit.cause, circuit.waitMs]).toEqual([false, undefined, 0]);
+    probe();
+    circuit.failed(bug, 'a', false);
+    expect(circuit.isOpen).toBe(true);
+    circuit.failed(bug, 'a', true);
+    expect(circuit.isOpen).toBe(false);
+  });
 });
