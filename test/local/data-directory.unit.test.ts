@@ -15,7 +15,7 @@ const lockModule = JSON.stringify(join(import.meta.dirname, '../../local/supervi
 
 test('a data directory is locked by one supervisor until that ends, also by SIGKILL', async () => {
   await using folder = await temporaryFolder();
-  const code = `import { lock } from ${lockModule}; lock(${JSON.stringify(folder.path)}); console.log('taken'); setInterval(() => {}, 1000)`;
+  const code = `import { lock } from ${lockModule}; globalThis.held = lock(${JSON.stringify(folder.path)}); console.log('taken'); setInterval(() => {}, 1000)`;
   const other = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(other.stdout, 'data');
   expect(() => lock(folder.path)).toThrow(new RegExp(`is in use by the process ${other.pid}.*--data`));
