@@ -117,7 +117,8 @@ test('orphans of a killed supervisor are ended, other processes with their ids a
     };
     writeRunning(folder.path, runningWith(processes));
     expect(await stopOrphans(folder.path)).toEqual(['mine']);
-    expect([mine, another, older].map(({ child }) => child.signalCode)).toEqual(['SIGKILL', null, null]);
+    const signals = () => [mine, another, older].map(({ child }) => child.signalCode);
+    await eventually(() => expect(signals()).toEqual(['SIGKILL', null, null]));
     expect(existsSync(join(folder.path, 'running.json'))).toBe(false);
     expect(await stopOrphans(folder.path)).toEqual([]);
   } finally {
