@@ -97,8 +97,11 @@ export async function deferUntried(
   const error = `not handled yet, because the consumer fails: ${describeError(cause)}`.slice(0, 500);
   const { source, aggregateId, sequence, type, eventId } = delivery.event;
   const same = [name, eventId, source, aggregateId, sequence, type];
-  const rows = await execute(orm.em.fork(), DEFER_UNTRIED, [name, ...columnsOf(delivery), error, ...same]);
-  if (rows.length === 0) throw new ConflictError(`event ${eventId} is deferred already, as a different event`);
+  const values = [name, ...columnsOf(delivery), error, ...same];
+  const em = orm.em.fork();
+  // A row that another process has written since the statement began is only seen by the next one.
+  for (let tries = 0; tries < 2; tries++) if ((await execute(em, DEFER_UNTRIED, values)).length > 0) return;
+  throw new ConflictError(`event ${eventId} is deferred already, as a different event`);
 }
 
 const SAME_EVENT = '(k.stream, lower(k.aggregate_id), k.sequence, k.event_type)';

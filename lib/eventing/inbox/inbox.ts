@@ -180,6 +180,7 @@ export class Inbox implements AsyncDisposable {
       for (const [index, it] of due.entries()) {
         if (this.#stop.signal.aborted) return;
         if (circuit.isOpen && !isProbe) {
+          // If this fails, they are due after a minute.
           await unclaim(this.#orm, name, due.slice(index)).catch(() => undefined);
           break;
         }

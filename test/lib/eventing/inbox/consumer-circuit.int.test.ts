@@ -3,6 +3,7 @@ import { v7 as uuid } from 'uuid';
 import type { ReceivedEvent } from '#eventing/cloud-event';
 import type { Consumer } from '#eventing/consumer';
 import { Inbox } from '#eventing/inbox';
+import { execute } from '#eventing/sql';
 import { ConflictError, NotGenuineError } from '../../../../lib/eventing/store/genuine.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { eventOf } from '../fixture.ts';
@@ -172,6 +173,22 @@ describe('An open circuit', () => {
     await expect(inbox.deliver(reading, { ...event, aggregateId: uuid() })).rejects.toThrow(ConflictError);
     const ids = (rows: { event_id: string }[]) => rows.map((row) => ({ ...row, next_attempt_at: undefined }));
     expect(ids(await deferred(reading))).toEqual(ids(before));
+  });
+
+  test('accepts an event that another replica is deferring at the same time', async () => {
+    const { inbox, reading } = await withOpenCircuit();
+    const event = of('/other');
+    await fixture.database.sql('begin');
+    await fixture.database.sql(
+      `insert into eventing.kept_delivery (consumer, event_id, stream, aggregate_id, sequence, event_type, state)
+       values ($1, $2, '/other', $3, 1, 'lamp.inspected', 'failing')`,
+      [reading.name, event.eventId, event.aggregateId],
+    );
+    const delivered = inbox.deliver(reading, event);
+    const isWaiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and usename = current_user";
+    await eventually(async () => expect(await execute(fixture.orm.em.fork(), isWaiting)).toHaveLength(1));
+    await fixture.database.sql('commit');
+    await delivered;
   });
 
   test('leaves the row of a dead letter as it is when the event is delivered again', async () => {
