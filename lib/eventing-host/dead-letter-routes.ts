@@ -167,7 +167,7 @@ const notFound = () => new DomainError('delivery-not-found', 'There is no such d
 export const leavesGap = () =>
   new DomainError(
     'leaves-gap',
-    'Subscribers of the external topic would wait for this event for ever: remove the cause, then redrive it',
+    'Subscribers of the external topic would stop before this event: remove the cause, then redrive it',
     'conflict',
   );
 
