@@ -96,11 +96,9 @@ export async function deferUntried(
 ): Promise<void> {
   const error = `not handled yet, because the consumer fails: ${describeError(cause)}`.slice(0, 500);
   const { source, aggregateId, sequence, type, eventId } = delivery.event;
-  const same = [name, eventId, source, aggregateId, sequence, type];
-  const values = [name, ...columnsOf(delivery), error, ...same];
-  const em = orm.em.fork();
+  const values = [name, ...columnsOf(delivery), error, name, eventId, source, aggregateId, sequence, type];
   // A row that another process has written since the statement began is only seen by the next one.
-  for (let tries = 0; tries < 2; tries++) if ((await execute(em, DEFER_UNTRIED, values)).length > 0) return;
+  for (let tries = 0; tries < 2; tries++) if ((await execute(orm.em.fork(), DEFER_UNTRIED, values)).length > 0) return;
   throw new ConflictError(`event ${eventId} is deferred already, as a different event`);
 }
 
