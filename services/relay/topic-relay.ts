@@ -84,11 +84,12 @@ export class TopicRelay {
 
   /** Publishes one wave, updates the circuit and the poison detector, and backs off failed messages. */
   async #publish(wave: readonly Message[]): Promise<{ accepted: ReadonlySet<string>; heldBack: readonly string[] }> {
+    const isProbe = this.circuit.isOpen;
     const result = await this.#options.publisher.publishBulk(this.#topic, wave.map(entry), this.#lease.lost);
     const { accepted, failed, malformed } = result;
     // Before anything can fail: what is accepted must not be sent again.
     for (const id of accepted) this.#unmarked.add(id);
-    const poisonIds = this.#poison.findPoison(accepted, failed.keys());
+    const poisonIds = this.#poison.findPoison(accepted, failed.keys(), isProbe);
     if (result.outage) {
       this.recordResult(wave, result);
       return { accepted, heldBack: [] };

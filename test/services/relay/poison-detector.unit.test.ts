@@ -25,6 +25,15 @@ test('an outage makes no message poison at its beginning, during it or at its en
   expect(poison(detector, ['b', 'c'], [])).toEqual([]);
 });
 
+test('a probe is not poison in the next outage; it is if it fails again after that', () => {
+  const detector = new PoisonDetector();
+  detector.findPoison(['a'], ['b', 'c']);
+  detector.findPoison(['d', 'e'], []);
+  expect([...detector.findPoison([], ['b'], true)]).toEqual([]);
+  detector.findPoison(['f'], [], true);
+  expect(poison(detector, [], ['b'])).toEqual(['b']);
+});
+
 test('messages that fail together are poison only when more others are accepted', () => {
   const detector = new PoisonDetector();
   detector.findPoison(['a'], ['b', 'c']);
