@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 export interface ConnectionLimits {
@@ -17,13 +17,21 @@ const NEARLY_FULL = 0.8;
 /** Connections that have not sent complete request headers are closed as well, after this time; milliseconds. */
 const SILENT_MS = 1_000;
 
-/** Limits connections, and keeps places free for new callers when others hold connections without sending requests. */
+/**
+ * Limits connections, and keeps places free for new callers when others hold connections without sending requests. From then on
+ * `server.closeIdleConnections()`, which `server.close()` calls as well, closes only connections between two requests.
+ */
 export function limitConnections(server: Server, { maxConnections, maxPerAddress }: ConnectionLimits): void {
   let open = 0;
   const byAddress = new Map<string, number>();
   /** Opening time of each connection that has not sent complete request headers, oldest first; milliseconds. */
   const silent = new Map<Socket, number>();
-  server.on('request', ({ socket }: IncomingMessage) => silent.delete(socket));
+  const idle = new IdleConnections();
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    silent.delete(request.socket);
+    idle.track(request, response);
+  });
+  server.closeIdleConnections = () => idle.destroyAll();
   server.maxConnections = maxConnections;
   const makeRoom = (): void => {
     server.closeIdleConnections();
@@ -43,6 +51,7 @@ export function limitConnections(server: Server, { maxConnections, maxPerAddress
     socket.once('close', () => {
       open -= 1;
       silent.delete(socket);
+      idle.forget(socket);
       const left = byAddress.get(address)! - 1;
       if (left > 0) byAddress.set(address, left);
       else byAddress.delete(address);
@@ -50,4 +59,36 @@ export function limitConnections(server: Server, { maxConnections, maxPerAddress
     if (open > maxConnections * NEARLY_FULL) makeRoom();
     if (held > maxPerAddress) socket.destroy();
   });
+}
+
+/**
+ * Connections between two requests. They replace what Node regards as idle: from Node 26 on, these include connections whose first request
+ * has not arrived completely, and so clients that are slow but honest.
+ */
+class IdleConnections {
+  /** By connection: the halves of its exchanges (request and response) that have not ended. */
+  readonly #openHalves = new WeakMap<Socket, number>();
+  /** By idle connection: the bytes read when its last exchange ended. More bytes are the beginning of the next request. */
+  readonly #bytesRead = new Map<Socket, number>();
+
+  track(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
+    this.#bytesRead.delete(socket);
+    this.#openHalves.set(socket, (this.#openHalves.get(socket) ?? 0) + 2);
+    for (const half of [request, response]) half.once('close', () => this.#end(socket));
+  }
+
+  #end(socket: Socket): void {
+    const left = this.#openHalves.get(socket)! - 1;
+    this.#openHalves.set(socket, left);
+    if (left === 0 && !socket.destroyed) this.#bytesRead.set(socket, socket.bytesRead);
+  }
+
+  forget(socket: Socket): void {
+    this.#bytesRead.delete(socket);
+  }
+
+  destroyAll(): void {
+    for (const [socket, bytesRead] of this.#bytesRead) if (socket.bytesRead === bytesRead) socket.destroy();
+  }
 }

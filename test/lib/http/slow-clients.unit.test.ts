@@ -89,6 +89,22 @@ describe('Connections beyond the limit', () => {
     await Promise.all(ended);
   });
 
+  test('are refused while others are sending a further request', async () => {
+    api = await startApi({ maxConnections: 5 });
+    const accepted: Socket[] = [];
+    api.server.on('connection', (socket) => accepted.push(socket));
+    const clients = [send(GET_REQUEST), send(GET_REQUEST), send(GET_REQUEST), send(GET_REQUEST)];
+    await Promise.all(clients.map(received));
+    for (const client of clients) client.write(HEAD);
+    await eventually(() => {
+      for (const { bytesRead } of accepted) expect(bytesRead).toBe(GET_REQUEST.length + HEAD.length);
+    });
+    send(HEAD);
+    await eventually(async () => expect(await connections()).toBe(5));
+    expect(await text(send(GET_REQUEST)).catch(() => 'disconnected')).not.toContain('HTTP/1.1');
+    expect(accepted.map(({ destroyed }) => destroyed)).toEqual(accepted.map(() => false));
+  });
+
   test('are accepted when the others have sent no complete request for a second', async () => {
     api = await startApi({ maxConnections: 5 });
     for (const sent of ['', HEAD, '', HEAD, '']) send(sent);
