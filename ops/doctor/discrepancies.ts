@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { NotStored, Unpublished } from '#eventing/discrepancies';
+import { ask, count, type Get } from './api.ts';
 import { type Finding, finding, remedy } from './finding.ts';
 
 const page = z.object({
@@ -20,21 +21,18 @@ const MOST_PAGES = 50;
 
 /**
  * Reads the system's comparison of its event store with its external topic, for the last hours.
- * @param get returns the response body of a path
  * @returns the discrepancies, and why the comparison is incomplete if it is; undefined for an API of the previous
  * release, which has no comparison
  */
-export async function readDiscrepancies(get: (path: string) => Promise<string>): Promise<Compared | undefined> {
+export async function readDiscrepancies(get: Get): Promise<Compared | undefined> {
   const unpublished: Unpublished[] = [];
   let notStored: NotStored[] = [];
   let after = '';
   for (let pages = 0; pages < MOST_PAGES; pages++) {
     const path = `/v1/discrepancies${after && `?after=${after}`}`;
-    const answer = await get(path)
-      .then((text) => page.safeParse(JSON.parse(text)).data ?? new Error(`GET ${path} returned an unexpected body`))
-      .catch((error: Error) => error);
+    const answer = await ask(get, path, page);
+    if (!answer) return undefined;
     if (answer instanceof Error) {
-      if (/ answered 404: .*no-such-route/.test(answer.message)) return undefined;
       const unseen = `Some events were not compared with the external topic: ${answer.message}`;
       return { unpublished, notStored, unseen };
     }
@@ -59,7 +57,7 @@ export function examineDiscrepancies(compared: Compared | undefined): Finding[] 
       ? [
           finding(
             'External topic',
-            `is missing ${unpublished.length >= SHOWN ? 'at least ' : ''}${count(unpublished, 'stored event')}, the oldest from ${oldest.committedAt}: ${oldest.type} ${oldest.eventId}`,
+            `is missing ${count(unpublished, 'stored event', unpublished.length >= SHOWN)}, the oldest from ${oldest.committedAt}: ${oldest.type} ${oldest.eventId}`,
             remedy('Trace the oldest one', 'event-never-published'),
           ),
         ]
@@ -78,6 +76,3 @@ export function examineDiscrepancies(compared: Compared | undefined): Finding[] 
       : []),
   ];
 }
-
-const count = (items: readonly unknown[], noun: string): string =>
-  `${items.length} ${noun}${items.length === 1 ? '' : 's'}`;

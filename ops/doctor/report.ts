@@ -4,6 +4,7 @@ import { causeOf, type KubernetesApi, readCluster } from './cluster.ts';
 import { examineDiscrepancies, readDiscrepancies } from './discrepancies.ts';
 import { examine } from './examine.ts';
 import { FIX_OTHERS_FIRST, type Finding, finding, remedy } from './finding.ts';
+import { examineMissing, readMissing } from './missing.ts';
 import { notReceivedYet } from './subscriptions.ts';
 
 export interface DoctorOptions {
@@ -45,11 +46,14 @@ export async function diagnose({
   const subscribers = hasFailed ? undefined : status.filter(({ appId }) => apps.includes(appId));
   const now = new Date();
   const findings = examine({ apps, cluster, subscribers, now });
-  const compared = hasFailed ? undefined : await readDiscrepancies((path) => get(apiUrl, path, operatorToken));
-  findings.push(...examineDiscrepancies(compared));
+  const read = (path: string) => get(apiUrl, path, operatorToken);
+  const compared = hasFailed ? undefined : await readDiscrepancies(read);
+  const missing = hasFailed ? undefined : await readMissing(read);
+  findings.push(...examineDiscrepancies(compared), ...(missing ? examineMissing(missing) : []));
   const unseen = [
     ...(subscribers ?? []).flatMap((it) => notReceivedYet(it, now)),
     ...(compared?.unseen ? [compared.unseen] : []),
+    ...(missing?.unseen ?? []),
   ];
   if (hasFailed) {
     findings.push(

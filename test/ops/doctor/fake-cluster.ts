@@ -20,6 +20,9 @@ export interface FakeCluster {
   subscribers: Writable<SubscriberStatus>[];
   /** The pages of the API's list of discrepancies. */
   discrepancies: Resource[];
+  /** The API's lists of events that have not arrived. */
+  gaps: Resource;
+  missingEvents: Resource;
 }
 type Writable<T> = T extends object ? { -readonly [K in keyof T]: Writable<T[K]> } : T;
 
@@ -61,6 +64,8 @@ export function healthyCluster(): FakeCluster {
       },
     })),
     discrepancies: [{ unpublished: [], notStored: [], next: null }],
+    gaps: { gaps: [] },
+    missingEvents: { events: [] },
     subscribers: APPS.map((appId) => ({
       appId,
       topics: of(subscriptions, appId).map(({ spec }) => ({
@@ -109,6 +114,8 @@ export async function serve(cluster: FakeCluster) {
       const it = cluster.discrepancies[Number(page)];
       return answer(it.status ?? 200, it);
     }
+    const list = { '/v1/gaps': cluster.gaps, '/v1/missing-events': cluster.missingEvents }[url.split('?')[0]!];
+    if (list) return answer(list.status ?? 200, list);
     if (url === '/v1/subscribers') return answer(200, { subscribers: cluster.subscribers });
     const definition = /customresourcedefinitions\/(.+)/.exec(url)?.[1];
     if (definition && !cluster.definitions) return answer(403, { message: 'forbidden' });
