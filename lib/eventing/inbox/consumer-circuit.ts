@@ -6,13 +6,17 @@ import { isDependencyOutage, isOutage } from './failures.ts';
 const SEVERAL = 3;
 /** Delays between probes. The first probe is immediate: a dependency may have failed for one event only. Milliseconds. */
 const PROBE = { firstMs: 250, longestMs: 5_000 };
+/** A fault that begins again within this time is not news: with a fault of one type of event, each success ends it. Milliseconds. */
+const NEWS_MS = 60_000;
+
+type News = 'a dependency is unavailable' | 'the consumer fails';
 
 /** What a failure of one event says about its consumer. */
 export interface Failed {
   /** Whether the failure spends no attempt. */
   readonly isSystemic: boolean;
   /** To be logged. */
-  readonly news?: 'a dependency is unavailable' | 'the consumer fails';
+  readonly news?: News | undefined;
 }
 
 /**
@@ -29,6 +33,9 @@ export class ConsumerCircuit {
   readonly #now: () => number;
   readonly #failing = new Set<string>();
   #open: { readonly cause: unknown; probes: number; probeAt: number } | undefined;
+
+  readonly #reportedAt = new Map<News, number>();
+  #isEndNews = false;
 
   /** @param now monotonic clock, milliseconds */
   constructor(now: () => number = () => performance.now()) {
@@ -69,13 +76,13 @@ export class ConsumerCircuit {
     // Bounded: only whether there are several matters.
     if (!wasFailing) this.#failing.add(aggregateId);
     const { isFailing } = this;
-    return { isSystemic: isFailing, ...(isFailing && !wasFailing && { news: 'the consumer fails' }) };
+    return { isSystemic: isFailing, news: isFailing && !wasFailing ? this.#report('the consumer fails') : undefined };
   }
 
   #unavailable(cause: unknown, isProbe: boolean): Failed {
     if (!this.#open) {
       this.#open = { cause, probes: 0, probeAt: 0 };
-      return { isSystemic: true, news: 'a dependency is unavailable' };
+      return { isSystemic: true, news: this.#report('a dependency is unavailable') };
     }
     if (isProbe) {
       const delay = Math.min(PROBE.longestMs, PROBE.firstMs * 2 ** Math.min(this.#open.probes++, 20));
@@ -84,12 +91,21 @@ export class ConsumerCircuit {
     return { isSystemic: true };
   }
 
-  /** Records that the consumer handled an event. @returns whether it had failed for all before */
+  #report(news: News): News | undefined {
+    const now = this.#now();
+    if (now - (this.#reportedAt.get(news) ?? Number.NEGATIVE_INFINITY) < NEWS_MS) return undefined;
+    this.#reportedAt.set(news, now);
+    this.#isEndNews = true;
+    return news;
+  }
+
+  /** Records that the consumer handled an event. @returns whether this ends a fault that was reported */
   succeeded(): boolean {
-    const wasFailing = this.isOpen || this.isFailing;
+    const isNews = this.#isEndNews;
+    this.#isEndNews = false;
     this.#failing.clear();
     this.#open = undefined;
-    return wasFailing;
+    return isNews;
   }
 }
 

@@ -22,6 +22,18 @@ describe('A consumer', () => {
     expect(fail('e')).toEqual({ isSystemic: false });
   });
 
+  test('that fails for all again within a minute is reported once, and so is its recovery', () => {
+    const failForAll = () => ['a', 'b', 'c'].map(fail).at(-1);
+    expect(failForAll()).toMatchObject({ news: 'the consumer fails' });
+    expect(circuit.succeeded()).toBe(true);
+    clock += 59_000;
+    expect(failForAll()).toEqual({ isSystemic: true });
+    expect(circuit.succeeded()).toBe(false);
+    expect(probe()).toMatchObject({ news: 'a dependency is unavailable' });
+    clock += 1_000;
+    expect(failForAll()).toMatchObject({ news: 'the consumer fails' });
+  });
+
   test('does not fail for all while a success comes between, or while only two aggregates fail', () => {
     for (const aggregateId of ['a', 'b', 'a', 'b', 'b']) fail(aggregateId);
     expect(circuit.succeeded()).toBe(false);
