@@ -3,7 +3,7 @@ import { setSession } from '#process/session-settings';
 // First numbers of two-number, session-level advisory locks; the values are arbitrary. Every relay of the database shares the presence
 // lock; each partition lock has one holder.
 const PRESENCE = 7001;
-const PARTITION = 7002;
+export const PARTITION = 7002;
 
 /** Statements that make the planner find rows through an index. Compiling such statements would take longer than running them. */
 export const BY_INDEX = 'set enable_seqscan = off; set enable_bitmapscan = off; set jit = off;';
