@@ -21,3 +21,6 @@ export const hasConflictTables = (em: EntityManager): Promise<boolean> => hasTab
 
 /** Whether migration Eventing0009OperatorActions has run: with `operator_action` came `missing_event`. */
 export const hasOperatorActions = (em: EntityManager): Promise<boolean> => hasTable(em, 'operator_action');
+
+/** Whether migration Eventing0010Partitions has run: with `horizon` came the end of the inbox's retention. */
+export const hasHorizon = (em: EntityManager): Promise<boolean> => hasTable(em, 'horizon');

@@ -1,7 +1,7 @@
 import { Client } from 'pg';
 import { readConfig } from '#process/config';
 import { run } from '#process/run';
-import { ensurePartitions, pruneApplied, prunePublished } from './prune.ts';
+import { deleteOld, dropOld, ensurePartitions, hasRetention } from './prune.ts';
 import { settings } from './settings.ts';
 
 // One-off command; run it daily.
@@ -11,11 +11,15 @@ await run('housekeeping', async ({ log }) => {
   client.on('notice', ({ message }) => log.warn(message ?? 'notice without a message'));
   await client.connect();
   try {
-    // Deletions first: they take no locks that block others.
-    const deleted = await prunePublished(client, config.KEEP_PUBLISHED_DAYS);
-    const applied = await pruneApplied(client, config.KEEP_PUBLISHED_DAYS);
+    const days = config.KEEP_PUBLISHED_DAYS;
     const partitions = await ensurePartitions(client);
-    log.info({ partitions, deleted, applied }, 'done');
+    if (!(await hasRetention(client)))
+      return log.warn({ partitions }, 'nothing deleted: the schema is of the last release');
+    const dropped = await dropOld(client, days);
+    const applied = await deleteOld(client, 'applied', days);
+    const discarded = await deleteOld(client, 'kept_delivery', days);
+    const missing = await deleteOld(client, 'missing_event', days);
+    log.info({ partitions, dropped, applied, discarded, missing }, 'done');
   } finally {
     await client.end();
   }

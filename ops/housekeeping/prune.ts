@@ -3,22 +3,8 @@ import type { Client } from 'pg';
 /** Rows per delete: few, so that locks are short and an interrupted run loses little work. */
 const BATCH = 5_000;
 
-// A loose index scan: reads one row per topic.
-const TOPICS = `
-with recursive hop as (
-  select min(topic) as topic from eventing.published
-  union all
-  select (select min(topic) from eventing.published where topic > hop.topic) from hop where hop.topic is not null
-)
-select topic from hop where topic is not null`;
-
-const PRUNE = `
-delete from eventing.published where id in (
-  select id from eventing.published where topic = $1 and published_at < now() - make_interval(days => $2) order by published_at limit ${BATCH}
-)`;
-
 /**
- * Creates the event store's partitions for the next two years. Events are never deleted.
+ * Creates future partitions: of the event store for two years, of the inboxes and the confirmed messages for three months.
  * @returns the number of created partitions
  */
 export async function ensurePartitions(client: Client): Promise<number> {
@@ -27,38 +13,74 @@ export async function ensurePartitions(client: Client): Promise<number> {
 }
 
 /**
- * Deletes confirmed messages that are older than `days`. The inboxes stay: an event of any age may be republished.
+ * Drops the partitions of inboxes and confirmed messages that are older than `days`. Events are never deleted.
+ * @returns the number of dropped partitions
+ */
+export async function dropOld(client: Client, days: number): Promise<number> {
+  const { rows } = await client.query<{ dropped: number }>('select eventing.drop_old($1) as dropped', [days]);
+  return rows[0]!.dropped;
+}
+
+/** Otherwise the planner reads the whole table for each batch. Only for one transaction, because a pooler may share the session. */
+const BY_INDEX = `
+begin; set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off; set local jit = off`;
+
+const batchOf = (table: string, key: string, condition: string, order: string) => `
+delete from eventing.${table} where (${key}) in (
+  select ${key} from eventing.${table} old where ${condition} order by ${order} limit ${BATCH})`;
+
+/** What is deleted row by row, by table, after `$1` days. */
+const OLD_ROWS = {
+  /** Other systems' events: afterwards a redelivery counts as a duplicate without a comparison of ids. */
+  applied: batchOf(
+    'applied',
+    'consumer, stream, aggregate_id, sequence',
+    'applied_at < now() - make_interval(days => $1)',
+    'applied_at',
+  ),
+  /**
+   * Discarded deliveries, once a redelivery of the event would have no effect: an ordered consumer has passed it, or a convergent one would
+   * find it too old, or its body was refused.
+   */
+  kept_delivery: batchOf(
+    'kept_delivery',
+    'consumer, event_id',
+    `state = 'discarded' and received_at < now() - make_interval(days => $1)
+     and (stream is null or event_id < eventing.first_id_at(now() - make_interval(days => $1)) or substring(event_id::text from 15 for 1) <> '7')
+     and not exists (select from eventing.cursor c
+       where (c.consumer, c.stream, c.aggregate_id) = (old.consumer, old.stream, old.aggregate_id) and c.last_sequence < old.sequence)`,
+    'received_at',
+  ),
+  /** Events that never arrived: they can no longer be published again. */
+  missing_event: batchOf(
+    'missing_event',
+    'app_id, topic, event_id',
+    'abandoned_at < now() - make_interval(days => $1)',
+    'abandoned_at',
+  ),
+} as const;
+
+/**
+ * Deletes rows that are older than `days`.
  * @returns the number of deleted rows
  */
-export async function prunePublished(client: Client, days: number): Promise<number> {
+export async function deleteOld(client: Client, table: keyof typeof OLD_ROWS, days: number): Promise<number> {
   let deleted = 0;
-  const { rows } = await client.query<{ topic: string }>(TOPICS);
-  for (const { topic } of rows) {
-    for (let batch = BATCH; batch === BATCH; deleted += batch) {
-      batch = (await client.query(PRUNE, [topic, days])).rowCount ?? 0;
-    }
+  for (let batch = BATCH; batch === BATCH; deleted += batch) {
+    await client.query(BY_INDEX);
+    batch = (await client.query(OLD_ROWS[table], [days])).rowCount ?? 0;
+    await client.query('commit');
   }
   return deleted;
 }
 
-const PRUNE_APPLIED = `
-delete from eventing.applied where ctid = any (array(
-  select ctid from eventing.applied where applied_at < now() - make_interval(days => $1) order by applied_at limit ${BATCH}))`;
-
 /**
- * Deletes the ids of other systems' events that ordered consumers applied more than `days` ago. A redelivery
- * of such an event counts as a duplicate without a comparison of ids.
- * @returns the number of deleted rows
+ * Returns whether the schema has partitions to drop. The last release's lacks them, and this release must work on it
+ * (docs/decisions/0015). Remove in the next release.
  */
-export async function pruneApplied(client: Client, days: number): Promise<number> {
-  // Release 0.1's schema lacks this table, and this release must work on it (docs/decisions/0015). Remove in the next
-  // release.
+export async function hasRetention(client: Client): Promise<boolean> {
   const { rows } = await client.query<{ isThere: boolean }>(
-    `select to_regclass('eventing.applied') is not null as "isThere"`,
+    `select to_regclass('eventing.horizon') is not null as "isThere"`,
   );
-  if (!rows[0]!.isThere) return 0;
-  let deleted = 0;
-  for (let batch = BATCH; batch === BATCH; deleted += batch)
-    batch = (await client.query(PRUNE_APPLIED, [days])).rowCount ?? 0;
-  return deleted;
+  return rows[0]!.isThere;
 }

@@ -8,7 +8,7 @@ export const settings = {
   LOG_LEVEL,
   KEEP_PUBLISHED_DAYS: {
     schema: integer({ min: 1, max: 36_500 }),
-    doc: 'days that confirmed messages and the ids of other systems’ applied events are kept; events are never deleted',
+    doc: 'days that confirmed messages, inboxes and discarded deliveries are kept, at least; a convergent consumer refuses older events. Events are never deleted',
     default: '90',
   },
 } as const satisfies Settings;

@@ -6,6 +6,7 @@ import { Recorder } from '#eventing/recorder';
 import { findDeferred } from '#eventing/waiting';
 import { applyOnce } from '../../lib/eventing/inbox/apply-once.ts';
 import { claimDue, deferFailed } from '../../lib/eventing/inbox/deferred-deliveries.ts';
+import { deleteOld } from '../../ops/housekeeping/prune.ts';
 import { eventOf } from '../lib/eventing/fixture.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { ExplainingLease, expectBounded, explainingOrm, LIMIT, ROWS } from './explain.ts';
@@ -41,8 +42,8 @@ async function fillMany(): Promise<void> {
     `insert into eventing.cursor (consumer, stream, aggregate_id, last_sequence) select 'ordered', '${SOURCE}', gen_random_uuid(), 3`,
   );
   await many(
-    `insert into eventing.applied (consumer, stream, aggregate_id, sequence, event_id, event_type)
-     select 'ordered', '${SOURCE}', gen_random_uuid(), 3, gen_random_uuid(), 'lamp.inspected'`,
+    `insert into eventing.applied (consumer, stream, aggregate_id, sequence, event_id, event_type, applied_at)
+     select 'ordered', '${SOURCE}', gen_random_uuid(), 3, gen_random_uuid(), 'lamp.inspected', now() - g * interval '1 s'`,
   );
   for (const state of STATES)
     await many(
@@ -100,6 +101,29 @@ test.each(STATES)('operators get a page of %s deliveries without reading all', a
   expect(await findDeferred(orm.em as never, { state, limit: 200 })).toHaveLength(200);
   expectBounded(lease.costs, MAX_BUFFERS);
 });
+
+test.each(['applied', 'kept_delivery'] as const)(
+  'housekeeping deletes a batch of %s without reading the rest',
+  async (table) => {
+    const housekeeper = new Client(database.urls.housekeeping);
+    await housekeeper.connect();
+    try {
+      const explaining = new ExplainingLease(housekeeper);
+      const query = async (text: string, values?: unknown[]) => {
+        if (!values) return await housekeeper.query(text);
+        return { rows: await explaining.query(text, values) };
+      };
+      await deleteOld({ query } as never, table, 1);
+      const [cost] = explaining.costs;
+      // Found, and found again to be deleted.
+      expect(cost!.read).toBeLessThanOrEqual(3 * 5_000);
+      expect(cost!.scanned).toEqual([]);
+      expect(cost!.buffers).toBeLessThan(100_000);
+    } finally {
+      await housekeeper.end();
+    }
+  },
+);
 
 test('looking for gaps reads the longest waiting events, not all', async () => {
   expect(await findGaps(orm.em as never, { ageSeconds: 0, limit: 50 })).toHaveLength(50);

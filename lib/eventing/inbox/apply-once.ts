@@ -7,6 +7,7 @@ import { asStored, ConflictError } from '../store/genuine.ts';
 import { handles } from './consumer-circuit.ts';
 import { advance, lockCursor, recordSequence, SELECT_CURSOR } from './cursor.ts';
 import { type Delivery, deferOutOfOrder, deleteDeferred } from './deferred-deliveries.ts';
+import { insertInboxRow, wasApplied } from './inbox-rows.ts';
 
 /** Result of handling one event. */
 export interface Outcome {
@@ -23,8 +24,8 @@ export interface ApplyOptions {
 /**
  * Applies one event exactly once: the effect, and the inbox row or cursor, are written in one transaction.
  * @param delivery has `row` when it comes from `kept_delivery`; that row is deleted once the event is applied
- * @throws ConflictError when the event was never stored, or another one was applied with its sequence; errors of the
- *   consumer; errors of the database. Nothing is written then
+ * @throws ConflictError when the event was never stored, or another one was applied with its sequence; TooOldError when a convergent
+ *   consumer can no longer know whether it applied the event; errors of the consumer; errors of the database. Nothing is written then
  */
 export async function applyOnce(
   orm: MikroORM,
@@ -42,6 +43,9 @@ export async function applyOnce(
   const isOwn = received.source === ownSource;
   const genuine = (em: EntityManager) => (isOwn ? asStored(em, received) : received);
   const mustRead = isHandled && consumer.read !== undefined;
+  // If reading fails, the event is deferred, and is then no longer too old.
+  if (mustRead && row === undefined && (await wasApplied(orm.em.fork(), consumer, received)))
+    return { kind: 'duplicate' };
   const hasRead = mustRead && (await isNext(orm, consumer, received));
   const read = hasRead ? await consumer.read?.(await genuine(orm.em.fork())) : undefined;
   return orm.em.fork().transactional(async (em) => {
@@ -50,7 +54,7 @@ export async function applyOnce(
       if (mustRead && !hasRead) return false;
       if (isHandled) await consumer.handle(em, event, read);
       // No inbox row for an event that an ordered consumer only skips: traces would show it as handled.
-      if (isHandled && consumer.order === 'ordered') await recordApplied(em, consumer, event);
+      if (isHandled && consumer.order === 'ordered') await insertInboxRow(em, consumer, event, 'any age');
       return true;
     };
     if (row === undefined && (await isDeferred(em, consumer, event, isOwn))) return { kind: 'deferred' };
@@ -79,8 +83,17 @@ interface Turn {
 }
 
 /** Convergent: inserting the inbox row decides. A concurrent second delivery waits there for the first one's outcome. */
-async function once(em: EntityManager, consumer: Consumer, { delivery, apply }: Turn): Promise<Outcome> {
-  if (!(await recordApplied(em, consumer, delivery.event))) return { kind: 'duplicate' };
+async function once(
+  em: EntityManager,
+  consumer: Consumer,
+  { delivery: { event, row }, apply }: Turn,
+): Promise<Outcome> {
+  // A deferred event was not applied when it was deferred, and no other delivery of it has been since.
+  const isNew = await insertInboxRow(em, consumer, event, row === undefined ? 'if not too old' : 'any age');
+  if (!isNew) {
+    await wasApplied(em, consumer, event);
+    return { kind: 'duplicate' };
+  }
   await apply();
   return { kind: 'applied' };
 }
@@ -125,16 +138,6 @@ async function assertSameAsApplied(em: EntityManager, key: readonly unknown[], e
 
 const APPLIED =
   'select event_id, event_type from eventing.applied where consumer = ? and stream = ? and aggregate_id = ? and sequence = ?';
-
-/** Inserts the inbox row. @returns false when the event was applied before */
-async function recordApplied(em: EntityManager, consumer: Consumer, event: ReceivedEvent): Promise<boolean> {
-  const rows = await execute(
-    em,
-    'insert into eventing.inbox (consumer, event_id) values (?, ?) on conflict do nothing returning event_id',
-    [consumer.name, event.eventId],
-  );
-  return rows.length > 0;
-}
 
 /**
  * Returns whether this same event is deferred. An event of this system is verified by now, so it replaces a deferred

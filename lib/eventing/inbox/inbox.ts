@@ -18,6 +18,7 @@ import {
   readDeferred,
   unclaim,
 } from './deferred-deliveries.ts';
+import { TooOldError, wasApplied } from './inbox-rows.ts';
 
 export interface InboxOptions {
   /** Failed attempts after which a delivery is dead until an operator redrives or discards it (default 8). */
@@ -62,6 +63,12 @@ export class Inbox implements AsyncDisposable {
     if (!circuit.isOpen || !handles(consumer, event.type)) return this.#try(consumer, delivery);
     const { cause } = circuit;
     if (event.source === this.#options.ownSource) await asStored(this.#orm.em.fork(), event);
+    try {
+      // Once it is deferred, it is no longer too old.
+      if (await wasApplied(this.#orm.em.fork(), consumer, event)) return;
+    } catch (error) {
+      return await this.#fail(consumer, delivery, error, false);
+    }
     await this.#replacing(consumer, event, () => deferUntried(this.#orm, consumer, delivery, cause));
     if (circuit.waitMs === 0) this.wake();
   }
@@ -107,7 +114,7 @@ export class Inbox implements AsyncDisposable {
   }
 
   async #try(consumer: Consumer, delivery: Delivery, isProbe = false): Promise<void> {
-    const { event, row } = delivery;
+    const { event } = delivery;
     try {
       const outcome = await withProvenance(
         { requestedBy: consumer.name, traceparent: event.traceparent || undefined },
@@ -117,11 +124,15 @@ export class Inbox implements AsyncDisposable {
       if (outcome.kind === 'applied' && handles(consumer, event.type) && this.#circuitOf(consumer.name).succeeded())
         this.#options.log.warn({ consumer: consumer.name }, 'consumer handles events again');
     } catch (error) {
-      const isFinal = error instanceof ConflictError;
-      // Not deferred under its event id, which may be another event's: the receiver defers the body instead.
-      if (isFinal && row === undefined) throw error;
-      await this.#replacing(consumer, event, () => this.#defer(consumer, delivery, error, { isFinal, isProbe }));
+      await this.#fail(consumer, delivery, error, isProbe);
     }
+  }
+
+  async #fail(consumer: Consumer, delivery: Delivery, error: unknown, isProbe: boolean): Promise<void> {
+    // Not deferred under its event id, which may be another event's: the receiver defers the body instead.
+    if (error instanceof ConflictError && delivery.row === undefined) throw error;
+    const isFinal = error instanceof ConflictError || error instanceof TooOldError;
+    await this.#replacing(consumer, delivery.event, () => this.#defer(consumer, delivery, error, { isFinal, isProbe }));
   }
 
   async #defer(

@@ -35,12 +35,16 @@ export class Recorder {
 
   async #markPublished(ids: string[]): Promise<ReadonlySet<string>> {
     const em = this.#orm.em.fork();
-    const confirm = async (some: string[]) =>
-      (await execute<{ id: string }>(em, CONFIRM, [array(some)])).map(({ id }) => id);
-    const found = new Set(await confirm(ids));
-    const missing = ids.filter((id) => !found.has(id));
-    // The relay has moved these from `outbox` to `relayed` since the statement began. Or they are unknown.
-    if (missing.length > 0) for (const id of await confirm(missing)) found.add(id);
+    const found = new Set<string>();
+    const find = async (statement: string) => {
+      const missing = ids.filter((id) => !found.has(id));
+      if (missing.length === 0) return;
+      for (const { id } of await execute<{ id: string }>(em, statement, [array(missing)])) found.add(id);
+    };
+    await find(CONFIRM);
+    // The relay has moved these from `outbox` to `relayed` since the statement began. Or they are confirmed already, or unknown.
+    await find(CONFIRM);
+    await find(CONFIRMED);
     return found;
   }
 }
@@ -64,4 +68,6 @@ with wanted as materialized (
   insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
   select * from deleted on conflict (id) do nothing
 )
-select id from deleted union select id from eventing.published join wanted using (id)`;
+select id from deleted`;
+
+const CONFIRMED = 'select id from eventing.published where id = any(?::uuid[])';

@@ -1,0 +1,176 @@
+import { Client } from 'pg';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { runHousekeeping } from './run.ts';
+
+// What housekeeping deletes after KEEP_PUBLISHED_DAYS, 90 by default, and what it keeps.
+
+let database: TestDatabase;
+beforeEach(async () => {
+  database = await createTestDatabase('lamp');
+});
+afterEach(() => database[Symbol.asyncDispose]());
+
+/** SQL of a UUIDv7 of so many days ago. */
+const idFrom = (days: number) =>
+  `overlay(eventing.first_id_at(now() - interval '${days} days')::text placing '7' || substr(gen_random_uuid()::text, 16) from 15)::uuid`;
+
+/** Replaces the first partition of a table by others. @param bounds days ago, the earliest first */
+async function partitionBy(table: 'inbox' | 'published', ...bounds: number[]): Promise<void> {
+  await database.sql(`drop table eventing.${table}_first`);
+  const lowestIdFrom = async (days: number) =>
+    (await database.sql<{ id: string }>(`select eventing.first_id_at(now() - interval '${days} days') as id`))[0]!.id;
+  const ids = await Promise.all(bounds.map(lowestIdFrom));
+  for (const [i, upper] of ids.slice(1).entries())
+    await database.sql(
+      `create table eventing.${table}_${bounds[i]}_days partition of eventing.${table} for values from ('${ids[i]}') to ('${upper}');
+       alter table eventing.${table}_${bounds[i]}_days owner to lamp_owner`,
+    );
+}
+const insertApplied = (days: number, { id = idFrom(days), handled = days } = {}) =>
+  database.sql(
+    `insert into eventing.inbox (consumer, event_id, handled_at) values ('c', ${id}, now() - interval '${handled} days')`,
+  );
+const insertPublished = (created: number, published: number) =>
+  database.sql(
+    `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at, published_at)
+     select ${idFrom(created)}, gen_random_uuid(), 'internal', 't', 'ALL', 0, now(), now(), now() - interval '${published} days'`,
+  );
+const partitionsOf = async (table: string) =>
+  (
+    await database.sql<{ name: string }>(
+      `select relname as name from pg_inherits join pg_class c on c.oid = inhrelid where inhparent = 'eventing.${table}'::regclass and relname like '%days' order by 1 desc`,
+    )
+  ).map(({ name }) => name);
+const count = async (table: string) =>
+  (await database.sql<{ count: number }>(`select count(*)::int from eventing.${table}`))[0]!.count;
+
+test('inboxes are dropped by the month, and how far they reach is recorded', async () => {
+  await partitionBy('inbox', 150, 120, 91, 60);
+  for (const days of [140, 100, 70]) await insertApplied(days);
+  expect(await runHousekeeping(database)).toMatchObject({ msg: 'done', dropped: 2 });
+  expect(await partitionsOf('inbox')).toEqual(['inbox_91_days']);
+  expect(await count('inbox')).toBe(1);
+  expect(
+    await database.sql("select extract(day from now() - at)::int as days from eventing.horizon where name = 'inbox'"),
+  ).toEqual([{ days: 90 }]);
+});
+
+test('the horizon never moves back when more days are to be kept', async () => {
+  await runHousekeeping(database, { KEEP_PUBLISHED_DAYS: '30' });
+  await runHousekeeping(database, { KEEP_PUBLISHED_DAYS: '90' });
+  expect(await database.sql('select extract(day from now() - at)::int as days from eventing.horizon')).toEqual([
+    { days: 30 },
+  ]);
+});
+
+test('confirmed messages are dropped by the month, unless one was confirmed later than that', async () => {
+  await partitionBy('published', 150, 120, 91, 60);
+  await insertPublished(140, 139);
+  await insertPublished(100, 80);
+  await insertPublished(70, 70);
+  expect(await runHousekeeping(database)).toMatchObject({ dropped: 1 });
+  expect(await partitionsOf('published')).toEqual(['published_91_days', 'published_120_days']);
+  expect(await count('published')).toBe(2);
+});
+
+test('rows of the default partition are deleted by the time at which they were written', async () => {
+  for (const handled of [92, 89]) await insertApplied(0, { id: 'gen_random_uuid()', handled });
+  // Beyond the partitions: its id claims to be young.
+  await insertApplied(-700, { handled: 92 });
+  await partitionBy('inbox', 80, 70);
+  // An operator had it applied late.
+  await insertApplied(400, { handled: 89 });
+  await insertApplied(400, { handled: 92 });
+  await runHousekeeping(database);
+  const rows = await database.sql<{ handled: number }>(
+    'select extract(day from now() - handled_at)::int as handled from eventing.inbox order by 1',
+  );
+  expect(rows.map(({ handled }) => handled)).toEqual([89, 89, 92]);
+});
+
+test('a partition that is in use is dropped in the next run, and the rest is done', async () => {
+  await partitionBy('inbox', 150, 91);
+  const consumer = new Client({ connectionString: database.urls.app });
+  await consumer.connect();
+  try {
+    await consumer.query('begin');
+    await consumer.query("insert into eventing.inbox (consumer, event_id) values ('c', gen_random_uuid())");
+    expect(await runHousekeeping(database)).toMatchObject({ msg: 'done', dropped: 0 });
+  } finally {
+    await consumer.end();
+  }
+  expect(await runHousekeeping(database)).toMatchObject({ dropped: 1 });
+});
+
+test('other systems’ applied events are deleted by age, in batches', async () => {
+  await database.sql(
+    `insert into eventing.applied (consumer, stream, aggregate_id, sequence, event_id, event_type, applied_at)
+     select 'c', '/other', 'a', n, gen_random_uuid(), 't', now() - make_interval(days => case when n <= 6000 then 91 else 89 end)
+       from generate_series(1, 6010) n`,
+  );
+  expect(await runHousekeeping(database)).toMatchObject({ msg: 'done', applied: 6_000 });
+  expect(await database.sql('select min(sequence)::int, count(*)::int from eventing.applied')).toEqual([
+    { min: 6_001, count: 10 },
+  ]);
+});
+
+describe('A deferred delivery', () => {
+  /** Inserts one of 91 days ago. */
+  const insert = (state: string, { id = idFrom(91), stream = "'/other'", sequence = 2, received = 91 } = {}) =>
+    database.sql(
+      `insert into eventing.kept_delivery (consumer, event_id, stream, aggregate_id, sequence, event_type, state, received_at)
+       values ('c', ${id}, ${stream}, 'a', ${sequence}, 't', '${state}', now() - interval '${received} days')`,
+    );
+  const moveCursor = (sequence: number) =>
+    database.sql(
+      `insert into eventing.cursor (consumer, stream, aggregate_id, last_sequence) values ('c', '/other', 'a', ${sequence})`,
+    );
+
+  test.each(['early', 'failing', 'dead'])('that is %s is kept at any age', async (state) => {
+    await insert(state, { received: 1_000, id: idFrom(1_000) });
+    expect(await runHousekeeping(database)).toMatchObject({ discarded: 0 });
+    expect(await count('kept_delivery')).toBe(1);
+  });
+
+  test('that was discarded is deleted by age', async () => {
+    await insert('discarded');
+    await insert('discarded', { id: 'gen_random_uuid()' });
+    await insert('discarded', { stream: 'null', id: idFrom(0) });
+    await insert('discarded', { received: 89 });
+    expect(await runHousekeeping(database)).toMatchObject({ discarded: 3 });
+    expect(await count('kept_delivery')).toBe(1);
+  });
+
+  test('that was discarded is kept while a redelivery of the event would be applied', async () => {
+    await insert('discarded', { id: idFrom(89) });
+    expect(await runHousekeeping(database)).toMatchObject({ discarded: 0 });
+  });
+
+  test('that was discarded is kept until its ordered consumer has passed it', async () => {
+    await insert('discarded', { sequence: 3 });
+    await moveCursor(1);
+    expect(await runHousekeeping(database)).toMatchObject({ discarded: 0 });
+    await database.sql('update eventing.cursor set last_sequence = 3');
+    expect(await runHousekeeping(database)).toMatchObject({ discarded: 1 });
+  });
+});
+
+test('events that never arrived are no longer listed when they cannot be published again', async () => {
+  await database.sql(
+    `insert into eventing.missing_event (app_id, topic, event_id, event_type, aggregate_id, sequence, abandoned_at)
+     select 'app', 't', gen_random_uuid(), 't', 'a', 1, now() - make_interval(days => days) from unnest(array[91, 89]) days`,
+  );
+  expect(await runHousekeeping(database)).toMatchObject({ missing: 1 });
+});
+
+test('the housekeeping role may delete nothing else', async () => {
+  const [row] = await database.sql<{ tables: string[] }>(
+    `select array_agg(relname::text order by relname) as tables from pg_class
+      where relnamespace = 'eventing'::regnamespace and relkind in ('r', 'p') and has_table_privilege('lamp_housekeeping', oid, 'delete, truncate, update')`,
+  );
+  expect(row!.tables).toEqual(['applied', 'kept_delivery', 'missing_event', 'published', 'published_first']);
+  const [body] = await database.sql(
+    "select has_column_privilege('lamp_housekeeping', 'eventing.kept_delivery', 'envelope', 'select') as allowed",
+  );
+  expect(body).toEqual({ allowed: false });
+});
