@@ -1,7 +1,8 @@
 import { type System, topicOf } from '#eventing/cloud-event';
 import { withProvenance } from '#eventing/provenance';
 import { type RestoreOptions, restore } from '#eventing/restore';
-import { type Config, readConfig, type restoreSettings, type Setting } from '#process/config';
+import type { restoreSettings } from '#process/common-settings';
+import { type Config, readConfig, type Setting } from '#process/config';
 import { run } from '#process/run';
 import { connectNats, readTopic } from './jetstream.ts';
 

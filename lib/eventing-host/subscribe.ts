@@ -9,7 +9,8 @@ import { ownPublisher } from '#eventing/republish';
 import { SidecarWatchdog } from '#eventing/sidecar-watchdog';
 import { SidecarStatusReporter } from '#eventing/subscriber-status';
 import { SubscriptionWatchdog } from '#eventing/subscription-watchdog';
-import type { Config, subscriberSettings } from '#process/config';
+import type { subscriberSettings } from '#process/common-settings';
+import type { Config } from '#process/config';
 import type { ProcessContext } from '#process/run';
 
 export interface SubscribeOptions extends Pick<ProcessContext, 'stack' | 'log'> {

@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type Config, common, type Settings } from '#process/config';
+import { common } from '#process/common-settings';
+import type { Config, Settings } from '#process/config';
 import type { Health } from '#process/health';
 import type { ProcessContext } from '#process/run';
 import { shutDownGracefully, shutdownSettings } from '#process/shutdown';

@@ -1,7 +1,8 @@
 import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stopSidecar } from '#eventing/sidecar-watchdog';
-import { type Config, common, type Settings } from './config.ts';
+import { common } from './common-settings.ts';
+import type { Config, Settings } from './config.ts';
 import type { Health } from './health.ts';
 import type { ProcessContext } from './run.ts';
 

@@ -1,4 +1,5 @@
-import { common, integer, type Settings, url } from '#process/config';
+import { common } from '#process/common-settings';
+import { integer, type Settings, url } from '#process/config';
 
 /** Environment of the command that sends canaries. */
 export const settings = {

@@ -1,4 +1,5 @@
-import { common, type Setting, type Settings, url } from '#process/config';
+import { common } from '#process/common-settings';
+import { type Setting, type Settings, url } from '#process/config';
 
 const { LOG_LEVEL } = common;
 const connection = (doc: string): Setting<string> => ({ schema: url('postgres', 'postgresql'), doc, secret: true });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { common, type Settings, url } from '#process/config';
+import { common } from '#process/common-settings';
+import { type Settings, url } from '#process/config';
 
 /** Environment of the command that looks for problems with subscriptions. */
 export const settings = {

@@ -1,4 +1,5 @@
-import { common, integer, type Settings } from '#process/config';
+import { common } from '#process/common-settings';
+import { integer, type Settings } from '#process/config';
 
 const { DATABASE_URL, LOG_LEVEL } = common;
 

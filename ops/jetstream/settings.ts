@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { common, flag, integer, type Settings } from '#process/config';
+import { common } from '#process/common-settings';
+import { flag, integer, type Settings } from '#process/config';
 
 const { NATS_URL, LOG_LEVEL } = common;
 

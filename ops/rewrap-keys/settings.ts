@@ -1,4 +1,5 @@
-import { common, type Settings } from '#process/config';
+import { common } from '#process/common-settings';
+import type { Settings } from '#process/config';
 
 const { DATABASE_URL, MASTER_KEY, LOG_LEVEL } = common;
 

@@ -1,12 +1,7 @@
 import { z } from 'zod';
 import { publicListening } from '#http/open';
-import {
-  common,
-  restoreSettings as commonRestoreSettings,
-  type Settings,
-  subscriberSettings,
-  token,
-} from '#process/config';
+import { common, restoreSettings as commonRestoreSettings, subscriberSettings } from '#process/common-settings';
+import { type Settings, token } from '#process/config';
 
 const { PORT, SIDECAR_PORT, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN, TRUST_PROXY } = common;
 

@@ -1,13 +1,7 @@
 import { z } from 'zod';
 import { listening, publicListening } from '#http/open';
-import {
-  common,
-  restoreSettings as commonRestoreSettings,
-  type Settings,
-  subscriberSettings,
-  token,
-  url,
-} from '#process/config';
+import { common, restoreSettings as commonRestoreSettings, subscriberSettings } from '#process/common-settings';
+import { type Settings, token, url } from '#process/config';
 
 const { PORT, HOST, APP_API_TOKEN, DATABASE_URL, LOG_LEVEL, MASTER_KEY, OPERATOR_TOKEN, TRUST_PROXY } = common;
 

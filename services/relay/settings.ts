@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { common, integer, type Settings } from '#process/config';
+import { common } from '#process/common-settings';
+import { integer, type Settings } from '#process/config';
 
 const {
   PORT,

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, parseAllDocuments } from 'yaml';
-import { common, type Setting } from '#process/config';
+import { common } from '#process/common-settings';
+import type { Setting } from '#process/config';
 import { chartReadme, charts, valuesSchema } from '../../docs/charts.ts';
 import { settings as canary } from '../../ops/canary/settings.ts';
 import { settings as housekeeping } from '../../ops/housekeeping/settings.ts';

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { ConfigError, common, configTable, readConfig } from '#process/config';
+import { common } from '#process/common-settings';
+import { ConfigError, configTable, readConfig } from '#process/config';
 import { renamedVariables } from '#process/renamed';
 
 const settings = {

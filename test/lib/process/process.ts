@@ -1,7 +1,8 @@
 // A process for the tests of run and listen. Its argument names the fault; each step is written as a line of JSON.
 import Koa from 'koa';
 import { listen } from '#http/listen';
-import { common, readConfig } from '#process/config';
+import { common } from '#process/common-settings';
+import { readConfig } from '#process/config';
 import { run } from '#process/run';
 
 const fault = process.argv[2];
