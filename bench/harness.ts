@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { jetstreamManager, type StreamAPI } from '@nats-io/jetstream';
 import { Client } from 'pg';
@@ -34,8 +34,7 @@ export interface Stage {
 /** Starts everything. It is stopped by `stack`. */
 export async function openStage(stack: AsyncDisposableStack, progress: Progress): Promise<Stage> {
   const { signal } = new AbortController();
-  const folder = await mkdtemp(join(tmpdir(), 'member-system-bench-'));
-  stack.defer(() => rm(folder, { recursive: true, force: true }));
+  const folder = await benchFolder(stack);
   const { database, relayUrl } = await openDatabase(folder, stack, progress);
   const [port, daprPort, grpc, internal] = [await freePort(), await freePort(), await freePort(), await freePort()];
   const natsUrl = `nats://bench:bench@127.0.0.1:${port}`;
@@ -65,7 +64,8 @@ export async function openStage(stack: AsyncDisposableStack, progress: Progress)
   return { database, relayUrl, daprPort, ...topic(streams) };
 }
 
-async function openDatabase(folder: string, stack: AsyncDisposableStack, progress: Progress) {
+/** Starts PostgreSQL with the tables of eventing. It is stopped by `stack`. */
+export async function openDatabase(folder: string, stack: AsyncDisposableStack, progress: Progress) {
   const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), log: (line) => progress.print(line) });
   stack.defer(() => postgres.stop());
   const urls = await createSystem(postgres.superuserUrl, { database: 'bench', rolePrefix: 'bench' });
@@ -73,7 +73,14 @@ async function openDatabase(folder: string, stack: AsyncDisposableStack, progres
   const database = new Client(urls.owner);
   await database.connect();
   stack.defer(() => database.end());
-  return { database, relayUrl: urls.relay };
+  return { database, relayUrl: urls.relay, appUrl: urls.app };
+}
+
+/** Creates a folder, which `stack` deletes. */
+export async function benchFolder(stack: AsyncDisposableStack): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'member-system-bench-'));
+  stack.defer(() => rm(folder, { recursive: true, force: true }));
+  return folder;
 }
 
 function topic(streams: StreamAPI): Pick<Stage, 'purge' | 'stored'> {
@@ -110,4 +117,14 @@ export async function until<T>(attempt: () => Promise<T>): Promise<T> {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
+}
+
+/** Describes the machine, for the results. */
+export function machine(): string {
+  const [cpu] = cpus();
+  return `${cpus().length} × ${cpu?.model}, ${Math.round(totalmem() / 1024 ** 3)} GiB, ${process.platform}, Node ${process.versions.node}`;
+}
+
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }

@@ -2,11 +2,10 @@
 // messages without ordering. Real processes, one after the other in each round: `node bench/relay.ts`. Results:
 // bench/relay.md.
 import { randomUUID } from 'node:crypto';
-import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { Pool } from 'undici';
 import { Progress } from '../local/progress.ts';
-import { DAPR_TOKEN, launch, openStage, type Stage, TOPIC, until } from './harness.ts';
+import { DAPR_TOKEN, launch, machine, median, openStage, type Stage, TOPIC, until } from './harness.ts';
 
 const MESSAGES = 20_000;
 const ROUNDS = 3;
@@ -40,9 +39,8 @@ for (const keys of KEYS) {
     `| ${[keys, ...[one, four, relayed].map(Math.round)].join(' | ')} | ${(relayed / one).toFixed(2)} | ${(relayed / four).toFixed(2)} |`,
   );
 }
-const [cpu] = cpus();
 progress.line(`
-${cpus().length} × ${cpu?.model}, ${Math.round(totalmem() / 1024 ** 3)} GiB, ${process.platform}, Node ${process.versions.node};
+${machine()};
 ${MESSAGES} messages of 1 KB, medians of ${ROUNDS} rounds, messages a second
 
 | keys | daprd bulk, 1 call at a time | 4 at a time | relay | of 1 | of 4 |
@@ -155,8 +153,4 @@ async function fill(database: Stage['database'], messages: Message[]): Promise<v
     );
   }
   await database.query('commit');
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }

@@ -8,6 +8,7 @@ import { lowerCaseIds } from './migrations/0007-lower-case-ids.ts';
 import { addRelayIndexes } from './migrations/0008-add-relay-indexes.ts';
 import { addOperatorActions } from './migrations/0009-add-operator-actions.ts';
 import { partitionInboxAndPublished } from './migrations/0010-partition-inbox-and-published.ts';
+import { addAppend } from './migrations/0011-add-append.ts';
 
 /**
  * Returns the migrations of schema `eventing` for one system's database, oldest first. List them before the system's own.
@@ -28,5 +29,6 @@ export function eventingMigrations({ roles }: { roles: string }) {
     { name: 'Eventing0008RelayIndexes', class: addRelayIndexes() },
     { name: 'Eventing0009OperatorActions', class: addOperatorActions(roles) },
     { name: 'Eventing0010Partitions', class: partitionInboxAndPublished(roles) },
+    { name: 'Eventing0011Append', class: addAppend(roles) },
   ];
 }

@@ -1,23 +1,11 @@
-import type { KeyObject } from 'node:crypto';
 import type { EventArgs, EventSubscriber, FlushEventArgs, TransactionEventArgs } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { v7 as uuid } from 'uuid';
-import { type Envelope, envelope, SEQUENCE_DIGITS, type System, sourceOf, topicOf } from '../cloud-event.ts';
 import { markOutboxWritten, takeOutboxWritten } from '../outbox/outbox.ts';
-import { execute } from '../sql.ts';
+import { type AppendOptions, appendEvents } from './append.ts';
 import { type DomainEvent, raisedSoFar, restoreEvents, takeRaised, wasRaisedBefore } from './domain-event.ts';
 import { EventingEntityManager } from './entity-manager.ts';
-import { encryptValue, type Keyring } from './keyring.ts';
-import { provenance } from './provenance.ts';
 
-/** Largest message, in bytes, that every broker accepts by default, with room for what Dapr adds. */
-export const MAX_MESSAGE_BYTES = 256 * 1024;
-
-export interface EventStoreOptions {
-  readonly system: System;
-  /** The program that records, stored with each event: `member`, `other-device-logout`. */
-  readonly program: string;
-  readonly keyring: Keyring;
+export interface EventStoreOptions extends AppendOptions {
   /** Called after each commit that wrote outbox rows. */
   readonly wakeRelay: () => void;
 }
@@ -57,10 +45,13 @@ export class EventStore implements EventSubscriber {
       throw new TypeError(
         'EventStore requires EventingEntityManager: call MikroORM.init({ entityManager: EventingEntityManager })',
       );
+    const changeSets = uow.getChangeSets();
     const entities = new Set<object>([...uow.getIdentityMap(), ...uow.getPersistStack(), ...uow.getRemoveStack()]);
-    const changed = new Set<object>(uow.getChangeSets().map(({ entity }) => entity));
+    const changes = new Map<object, (typeof changeSets)[number]>(changeSets.map((it) => [it.entity, it]));
     const all = [...entities].map((entity): Collected => {
-      return { entity, events: takeRaised(entity), state: changed.has(entity) ? 'changed' : 'unchanged' };
+      const change = changes.get(entity);
+      const createdId = change?.type === 'create' ? change.getPrimaryKey() : undefined;
+      return { entity, events: takeRaised(entity), state: change ? 'changed' : 'unchanged', createdId };
     });
     const collected = all.filter(({ events }) => events.length > 0);
     if (collected.length > 0) this.#collected.set(em, [...this.#of(em), ...collected]);
@@ -84,8 +75,12 @@ export class EventStore implements EventSubscriber {
   }
 
   async beforeTransactionCommit({ em }: TransactionEventArgs): Promise<void> {
-    const events = this.#take(em);
-    if (events.length > 0) await appendEvents(em as EntityManager, events, this.#options);
+    const collected = this.#of(em);
+    this.#collected.delete(em);
+    if (collected.length === 0) return;
+    const events = collected.flatMap(({ events }) => events);
+    const created = new Set(collected.map(({ createdId }) => createdId));
+    await appendEvents(em as EntityManager, events, created, this.#options);
   }
 
   /** A flush without a column change opens no transaction, so its events get one of their own. */
@@ -129,12 +124,6 @@ export class EventStore implements EventSubscriber {
   #of(em: object): readonly Collected[] {
     return this.#collected.get(em) ?? [];
   }
-
-  #take(em: object): DomainEvent[] {
-    const collected = this.#of(em);
-    this.#collected.delete(em);
-    return collected.flatMap(({ events }) => events);
-  }
 }
 
 /** The collected events of an entity, and the progress of the flush with that entity. */
@@ -142,99 +131,6 @@ interface Collected {
   readonly entity: object;
   readonly events: readonly DomainEvent[];
   state: 'unchanged' | 'changed' | 'flushed';
+  /** Its primary key, if the flush creates it. */
+  readonly createdId: unknown;
 }
-
-interface NewEvent {
-  id: string;
-  aggregate_type: string;
-  aggregate_id: string;
-  event_type: string;
-  attributes: Record<string, string>;
-  reason: string | null;
-  message: Envelope;
-}
-
-/** Stores events and their internal messages: one statement reads the keys, one does everything else. */
-async function appendEvents(
-  em: EntityManager,
-  events: readonly DomainEvent[],
-  options: EventStoreOptions,
-): Promise<void> {
-  const { requestedBy, traceparent } = provenance();
-  const erased = [...new Set(events.filter((event) => event.erases).map((event) => event.aggregateId))];
-  const keys = await options.keyring.keysFor(em, [...new Set(events.map((event) => event.aggregateId))], { erased });
-  const time = new Date().toISOString();
-  const rows = events.map((event) =>
-    newEvent(event, keys.get(event.aggregateId)!, { system: options.system, time, traceparent }),
-  );
-  await execute(em, APPEND, [
-    JSON.stringify(rows),
-    options.program,
-    requestedBy,
-    traceparent,
-    time,
-    topicOf(options.system, 'internal'),
-  ]);
-  if (erased.length > 0) await options.keyring.destroy(em, erased);
-  markOutboxWritten(em.getTransactionContext());
-}
-
-function newEvent(
-  event: DomainEvent,
-  key: KeyObject,
-  { system, time, traceparent }: { system: System; time: string; traceparent: string },
-): NewEvent {
-  const id = uuid();
-  const encrypt = ([name, value]: [string, unknown]) => [name, encryptValue(key, value, `${id}/${name}`)];
-  const attributes = Object.fromEntries(Object.entries(event.attributes).map(encrypt)) as Record<string, string>;
-  const reason = event.reason === undefined ? null : encryptValue(key, event.reason, `${id}/#reason`);
-  const message = envelope({
-    id: uuid(),
-    source: sourceOf(system),
-    type: event.type,
-    subject: event.aggregateId,
-    time,
-    eventid: id,
-    traceparent,
-    data: { attributes, ...(reason && { reason }) },
-  });
-  const bytes = Buffer.byteLength(JSON.stringify(message));
-  if (bytes > MAX_MESSAGE_BYTES) {
-    throw new RangeError(`message of ${event.type} has ${bytes} bytes; brokers accept at most ${MAX_MESSAGE_BYTES}`);
-  }
-  return {
-    id,
-    aggregate_type: event.aggregateType,
-    aggregate_id: event.aggregateId,
-    event_type: event.type,
-    attributes,
-    reason,
-    message,
-  };
-}
-
-// Heads are locked in the order of their ids, to avoid deadlocks between transactions about the same two aggregates.
-// A head's lock is held until the commit, so sequences are gapless and in commit order.
-const APPEND = `
-with raised as (
-  select row_number() over () as ord, f.* from jsonb_to_recordset(?::jsonb)
-    as f(id uuid, aggregate_type text, aggregate_id uuid, event_type text, attributes jsonb, reason text, message jsonb)
-), head as (
-  insert into eventing.stream as s (aggregate_type, aggregate_id, last_sequence)
-  select aggregate_type, aggregate_id, count(*) from raised group by 1, 2 order by 1, 2
-  on conflict (aggregate_type, aggregate_id)
-    do update set last_sequence = s.last_sequence + excluded.last_sequence, changed_at = clock_timestamp()
-  returning aggregate_type, aggregate_id, last_sequence
-), numbered as (
-  select raised.*, head.last_sequence - count(*) over (partition by aggregate_type, aggregate_id)
-      + row_number() over (partition by aggregate_type, aggregate_id order by ord) as sequence
-  from raised join head using (aggregate_type, aggregate_id)
-), stored as (
-  insert into eventing.event_store
-    (id, aggregate_type, aggregate_id, sequence, event_type, attributes, reason, event_channel, requested_by, traceparent, created_at)
-  select id, aggregate_type, aggregate_id, sequence, event_type, attributes, reason, ?, ?, ?, ?::timestamptz from numbered
-)
-insert into eventing.outbox (id, event_id, channel, topic, ordering_key, envelope)
-select (message ->> 'id')::uuid, id, 'internal', ?, aggregate_id::text,
-    message || jsonb_build_object('sequence', lpad(sequence::text, ${SEQUENCE_DIGITS}, '0'))
-  from numbered order by ord`;

@@ -69,6 +69,13 @@ export class Keyring {
     });
   }
 
+  /** Creates keys of new aggregates, which the caller stores. @returns them by aggregate id, and wrapped, in hex */
+  create(aggregateIds: readonly string[]): { keys: Map<string, KeyObject>; wrapped: Record<string, string> } {
+    const keys = new Map(aggregateIds.map((id) => [id, newKey()]));
+    const wrapped = [...keys].map(([id, key]) => [id, this.#wrap(key, id).toString('hex')]);
+    return { keys, wrapped: Object.fromEntries(wrapped) as Record<string, string> };
+  }
+
   /**
    * Returns the keys of aggregates that are about to record events, and creates missing ones. The keys cannot change until
    * `em`'s transaction ends.
@@ -85,7 +92,7 @@ export class Keyring {
     if (erased.length > 0) await this.#load(em, erased, 'for no key update');
     const keys = await this.#load(em, aggregateIds, 'for share');
     const missing = aggregateIds.filter((id) => !keys.has(id));
-    for (const [id, key] of await this.#create(em, missing)) keys.set(id, key);
+    for (const [id, key] of await this.#store(em, missing)) keys.set(id, key);
     // Another transaction has created them meanwhile.
     const others = missing.filter((id) => !keys.has(id));
     if (others.length > 0) for (const [id, key] of await this.#load(em, others, 'for share')) keys.set(id, key);
@@ -97,13 +104,12 @@ export class Keyring {
     return live;
   }
 
-  /** Creates keys. @returns those that were created: others exist already */
-  async #create(em: EntityManager, aggregateIds: readonly string[]): Promise<Map<string, KeyObject>> {
+  /** Creates and stores keys. @returns those that were stored: others exist already */
+  async #store(em: EntityManager, aggregateIds: readonly string[]): Promise<Map<string, KeyObject>> {
     if (aggregateIds.length === 0) return new Map();
-    const keys = new Map(aggregateIds.toSorted().map((id) => [id, newKey()]));
-    const rows = [...keys].map(([id, key]) => ({ id, key: this.#wrap(key, id).toString('hex') }));
-    const created = await execute<{ id: string }>(em, CREATE, [JSON.stringify(rows)]);
-    return new Map(created.map(({ id }) => [id, keys.get(id)!]));
+    const { keys, wrapped } = this.create(aggregateIds.toSorted());
+    const stored = await execute<{ id: string }>(em, STORE, [JSON.stringify(wrapped)]);
+    return new Map(stored.map(({ id }) => [id, keys.get(id)!]));
   }
 
   /** Marks keys that were lost as destroyed, in the caller's transaction, so that their aggregates never get new ones. */
@@ -187,9 +193,9 @@ const OLDEST = `
 select aggregate_id, wrapped_key from eventing.encryption_key where wrapped_key is not null order by aggregate_id limit 1`;
 const MAKE_ROOT = `
 insert into eventing.encryption_key (aggregate_id, wrapped_key) values (?, ?) on conflict do nothing`;
-const CREATE = `
+const STORE = `
 insert into eventing.encryption_key (aggregate_id, wrapped_key)
-select id, decode(key, 'hex') from jsonb_to_recordset(?::jsonb) as r(id uuid, key text) on conflict do nothing returning aggregate_id as id`;
+select key::uuid, decode(value, 'hex') from jsonb_each_text(?::jsonb) order by 1 on conflict do nothing returning aggregate_id as id`;
 const REWRAP_PAGE = `
 select aggregate_id, wrapped_key from eventing.encryption_key where aggregate_id > ?::uuid order by aggregate_id limit ? for no key update`;
 const REWRAP = `
