@@ -131,7 +131,8 @@ const time = z
 const received = z.object({
   specversion: z.literal('1.0'),
   id,
-  eventid: id,
+  // Its time says how long a consumer remembers it (docs/decisions/0032).
+  eventid: z.uuidv7().toLowerCase(),
   type: z.string().regex(TEXT),
   source: z.string().regex(PRINTABLE),
   subject: id,

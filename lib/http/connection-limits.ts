@@ -14,7 +14,7 @@ export interface ConnectionLimits {
  */
 const NEARLY_FULL = 0.8;
 
-/** Connections that have not sent complete request headers are closed as well, after this time; milliseconds. */
+/** Connections with an unfinished beginning of a request are closed as well, after this time; milliseconds. */
 const SILENT_MS = 1_000;
 
 /**
@@ -35,6 +35,7 @@ export function limitConnections(server: Server, { maxConnections, maxPerAddress
   server.maxConnections = maxConnections;
   const makeRoom = (): void => {
     server.closeIdleConnections();
+    idle.destroyUnfinished();
     for (const [oldest, since] of silent) {
       if (performance.now() - since < SILENT_MS) break;
       oldest.destroy();
@@ -70,10 +71,12 @@ class IdleConnections {
   readonly #openHalves = new WeakMap<Socket, number>();
   /** By idle connection: the bytes read when its last exchange ended. More bytes are the beginning of the next request. */
   readonly #bytesRead = new Map<Socket, number>();
+  /** When such a beginning was first seen; milliseconds. */
+  readonly #begunAt = new Map<Socket, number>();
 
   track(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
-    this.#bytesRead.delete(socket);
+    this.forget(socket);
     this.#openHalves.set(socket, (this.#openHalves.get(socket) ?? 0) + 2);
     for (const half of [request, response]) half.once('close', () => this.#end(socket));
   }
@@ -86,9 +89,20 @@ class IdleConnections {
 
   forget(socket: Socket): void {
     this.#bytesRead.delete(socket);
+    this.#begunAt.delete(socket);
   }
 
   destroyAll(): void {
     for (const [socket, bytesRead] of this.#bytesRead) if (socket.bytesRead === bytesRead) socket.destroy();
+  }
+
+  /** Destroys connections that have sent a part of their next request's headers, or only line breaks, a while ago. */
+  destroyUnfinished(): void {
+    const now = performance.now();
+    for (const socket of this.#bytesRead.keys()) {
+      const begunAt = this.#begunAt.get(socket) ?? now;
+      this.#begunAt.set(socket, begunAt);
+      if (now - begunAt >= SILENT_MS) socket.destroy();
+    }
   }
 }

@@ -1,7 +1,7 @@
 import { Client } from 'pg';
 import { readConfig } from '#process/config';
 import { run } from '#process/run';
-import { deleteOld, dropOld, ensurePartitions, hasRetention } from './prune.ts';
+import { deleteOld, dropOld, ensurePartitions, hasRetention, TABLES } from './prune.ts';
 import { settings } from './settings.ts';
 
 // One-off command; run it daily.
@@ -16,10 +16,9 @@ await run('housekeeping', async ({ log }) => {
     if (!(await hasRetention(client)))
       return log.warn({ partitions }, 'nothing deleted: the schema is of the last release');
     const dropped = await dropOld(client, days);
-    const applied = await deleteOld(client, 'applied', days);
-    const discarded = await deleteOld(client, 'kept_delivery', days);
-    const missing = await deleteOld(client, 'missing_event', days);
-    log.info({ partitions, dropped, applied, discarded, missing }, 'done');
+    const deleted: Record<string, number> = {};
+    for (const table of TABLES) deleted[table] = await deleteOld(client, table, days);
+    log.info({ partitions, dropped, deleted }, 'done');
   } finally {
     await client.end();
   }

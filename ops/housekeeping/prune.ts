@@ -13,12 +13,16 @@ export async function ensurePartitions(client: Client): Promise<number> {
 }
 
 /**
- * Drops the partitions of inboxes and confirmed messages that are older than `days`. Events are never deleted.
- * @returns the number of dropped partitions
+ * Drops the partitions of inboxes and confirmed messages that are older than `days`, each in a transaction of its own. Events are never deleted.
+ * @returns the names of the dropped partitions
  */
-export async function dropOld(client: Client, days: number): Promise<number> {
-  const { rows } = await client.query<{ dropped: number }>('select eventing.drop_old($1) as dropped', [days]);
-  return rows[0]!.dropped;
+export async function dropOld(client: Client, days: number): Promise<string[]> {
+  for (const dropped: string[] = []; ; ) {
+    const { rows } = await client.query<{ name: string | null }>('select eventing.drop_oldest($1) as name', [days]);
+    const { name } = rows[0]!;
+    if (name === null) return dropped;
+    dropped.push(name);
+  }
 }
 
 /** Otherwise the planner reads the whole table for each batch. Only for one transaction, because a pooler may share the session. */
@@ -29,15 +33,17 @@ const batchOf = (table: string, key: string, condition: string, order: string) =
 delete from eventing.${table} where (${key}) in (
   select ${key} from eventing.${table} old where ${condition} order by ${order} limit ${BATCH})`;
 
+const AGE = 'now() - make_interval(days => $1)';
+/** Events that a convergent consumer would refuse, because they are older than its inbox reaches. */
+const IS_TOO_OLD = `event_id < (select first_id from eventing.horizon where name = 'inbox')`;
+
 /** What is deleted row by row, by table, after `$1` days. */
 const OLD_ROWS = {
+  /** What was handled long after the event, and what came while no partition was there. */
+  inbox_default: batchOf('inbox_default', 'consumer, event_id', `handled_at < ${AGE} and ${IS_TOO_OLD}`, 'handled_at'),
+  published_default: batchOf('published_default', 'id', `published_at < ${AGE}`, 'published_at'),
   /** Other systems' events: afterwards a redelivery counts as a duplicate without a comparison of ids. */
-  applied: batchOf(
-    'applied',
-    'consumer, stream, aggregate_id, sequence',
-    'applied_at < now() - make_interval(days => $1)',
-    'applied_at',
-  ),
+  applied: batchOf('applied', 'consumer, stream, aggregate_id, sequence', `applied_at < ${AGE}`, 'applied_at'),
   /**
    * Discarded deliveries, once a redelivery of the event would have no effect: an ordered consumer has passed it, or a convergent one would
    * find it too old, or its body was refused.
@@ -45,26 +51,23 @@ const OLD_ROWS = {
   kept_delivery: batchOf(
     'kept_delivery',
     'consumer, event_id',
-    `state = 'discarded' and received_at < now() - make_interval(days => $1)
-     and (stream is null or event_id < eventing.first_id_at(now() - make_interval(days => $1)) or substring(event_id::text from 15 for 1) <> '7')
+    `state = 'discarded' and received_at < ${AGE} and (stream is null or ${IS_TOO_OLD})
      and not exists (select from eventing.cursor c
        where (c.consumer, c.stream, c.aggregate_id) = (old.consumer, old.stream, old.aggregate_id) and c.last_sequence < old.sequence)`,
     'received_at',
   ),
   /** Events that never arrived: they can no longer be published again. */
-  missing_event: batchOf(
-    'missing_event',
-    'app_id, topic, event_id',
-    'abandoned_at < now() - make_interval(days => $1)',
-    'abandoned_at',
-  ),
+  missing_event: batchOf('missing_event', 'app_id, topic, event_id', `abandoned_at < ${AGE}`, 'abandoned_at'),
 } as const;
+
+type Table = keyof typeof OLD_ROWS;
+export const TABLES = Object.keys(OLD_ROWS) as Table[];
 
 /**
  * Deletes rows that are older than `days`.
  * @returns the number of deleted rows
  */
-export async function deleteOld(client: Client, table: keyof typeof OLD_ROWS, days: number): Promise<number> {
+export async function deleteOld(client: Client, table: Table, days: number): Promise<number> {
   let deleted = 0;
   for (let batch = BATCH; batch === BATCH; deleted += batch) {
     await client.query(BY_INDEX);

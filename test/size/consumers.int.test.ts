@@ -102,12 +102,13 @@ test.each(STATES)('operators get a page of %s deliveries without reading all', a
   expectBounded(lease.costs, MAX_BUFFERS);
 });
 
-test.each(['applied', 'kept_delivery'] as const)(
+test.each(['applied', 'kept_delivery', 'inbox_default', 'published_default'] as const)(
   'housekeeping deletes a batch of %s without reading the rest',
   async (table) => {
     const housekeeper = new Client(database.urls.housekeeping);
     await housekeeper.connect();
     try {
+      await database.sql("update eventing.horizon set first_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff'");
       const explaining = new ExplainingLease(housekeeper);
       const query = async (text: string, values?: unknown[]) => {
         if (!values) return await housekeeper.query(text);

@@ -7,7 +7,7 @@ import { asStored, ConflictError } from '../store/genuine.ts';
 import { handles } from './consumer-circuit.ts';
 import { advance, lockCursor, recordSequence, SELECT_CURSOR } from './cursor.ts';
 import { type Delivery, deferOutOfOrder, deleteDeferred } from './deferred-deliveries.ts';
-import { insertInboxRow, wasApplied } from './inbox-rows.ts';
+import { insertInboxRow, progressOf } from './inbox-rows.ts';
 
 /** Result of handling one event. */
 export interface Outcome {
@@ -43,9 +43,13 @@ export async function applyOnce(
   const isOwn = received.source === ownSource;
   const genuine = (em: EntityManager) => (isOwn ? asStored(em, received) : received);
   const mustRead = isHandled && consumer.read !== undefined;
-  // If reading fails, the event is deferred, and is then no longer too old.
-  if (mustRead && row === undefined && (await wasApplied(orm.em.fork(), consumer, received)))
-    return { kind: 'duplicate' };
+  // Reading may fail for long, and must not make a deferred delivery of an event that is applied or too old.
+  if (mustRead && consumer.order === 'convergent') {
+    if ((await progressOf(orm.em.fork(), [consumer, received])) === 'applied') {
+      if (row !== undefined) await deleteDeferred(orm.em.fork(), consumer.name, row);
+      return { kind: 'duplicate' };
+    }
+  }
   const hasRead = mustRead && (await isNext(orm, consumer, received));
   const read = hasRead ? await consumer.read?.(await genuine(orm.em.fork())) : undefined;
   return orm.em.fork().transactional(async (em) => {
@@ -54,7 +58,7 @@ export async function applyOnce(
       if (mustRead && !hasRead) return false;
       if (isHandled) await consumer.handle(em, event, read);
       // No inbox row for an event that an ordered consumer only skips: traces would show it as handled.
-      if (isHandled && consumer.order === 'ordered') await insertInboxRow(em, consumer, event, 'any age');
+      if (isHandled && consumer.order === 'ordered') await insertInboxRow(em, [consumer, event], 'any age');
       return true;
     };
     if (row === undefined && (await isDeferred(em, consumer, event, isOwn))) return { kind: 'deferred' };
@@ -88,10 +92,10 @@ async function once(
   consumer: Consumer,
   { delivery: { event, row }, apply }: Turn,
 ): Promise<Outcome> {
-  // A deferred event was not applied when it was deferred, and no other delivery of it has been since.
-  const isNew = await insertInboxRow(em, consumer, event, row === undefined ? 'if not too old' : 'any age');
+  // A deferred event was judged before it was deferred.
+  const isNew = await insertInboxRow(em, [consumer, event], row === undefined ? 'if not too old' : 'any age');
   if (!isNew) {
-    await wasApplied(em, consumer, event);
+    if (row === undefined) await progressOf(em, [consumer, event]);
     return { kind: 'duplicate' };
   }
   await apply();

@@ -35,7 +35,8 @@ export class ConsumerCircuit {
   #open: { readonly cause: unknown; probes: number; probeAt: number } | undefined;
 
   readonly #reportedAt = new Map<News, number>();
-  #isEndNews = false;
+  /** What was reported of the present fault. */
+  readonly #reported = new Set<News>();
 
   /** @param now monotonic clock, milliseconds */
   constructor(now: () => number = () => performance.now()) {
@@ -72,37 +73,39 @@ export class ConsumerCircuit {
     if (isOutage(error) && databaseFault(error) !== 'systemic') return { isSystemic: false };
     // The dependency has answered.
     if (isProbe) this.#open = undefined;
-    const wasFailing = this.isFailing;
     // Bounded: only whether there are several matters.
-    if (!wasFailing) this.#failing.add(aggregateId);
+    if (!this.isFailing) this.#failing.add(aggregateId);
     const { isFailing } = this;
-    return { isSystemic: isFailing, news: isFailing && !wasFailing ? this.#report('the consumer fails') : undefined };
+    return { isSystemic: isFailing, news: isFailing ? this.#report('the consumer fails') : undefined };
   }
 
   #unavailable(cause: unknown, isProbe: boolean): Failed {
+    const news = this.#report('a dependency is unavailable');
     if (!this.#open) {
       this.#open = { cause, probes: 0, probeAt: 0 };
-      return { isSystemic: true, news: this.#report('a dependency is unavailable') };
+      return { isSystemic: true, news };
     }
     if (isProbe) {
       const delay = Math.min(PROBE.longestMs, PROBE.firstMs * 2 ** Math.min(this.#open.probes++, 20));
       this.#open.probeAt = this.#now() + delay * (0.75 + Math.random() / 2);
     }
-    return { isSystemic: true };
+    return { isSystemic: true, news };
   }
 
+  /** Returns the news, once for each fault and at most once a minute: a fault that lasts is reported after that at the latest. */
   #report(news: News): News | undefined {
     const now = this.#now();
-    if (now - (this.#reportedAt.get(news) ?? Number.NEGATIVE_INFINITY) < NEWS_MS) return undefined;
+    if (this.#reported.has(news) || now - (this.#reportedAt.get(news) ?? Number.NEGATIVE_INFINITY) < NEWS_MS)
+      return undefined;
     this.#reportedAt.set(news, now);
-    this.#isEndNews = true;
+    this.#reported.add(news);
     return news;
   }
 
   /** Records that the consumer handled an event. @returns whether this ends a fault that was reported */
   succeeded(): boolean {
-    const isNews = this.#isEndNews;
-    this.#isEndNews = false;
+    const isNews = this.#reported.size > 0;
+    this.#reported.clear();
     this.#failing.clear();
     this.#open = undefined;
     return isNews;

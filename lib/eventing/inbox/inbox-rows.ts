@@ -9,6 +9,8 @@ export class TooOldError extends Error {
   override readonly name = 'TooOldError';
 }
 
+type Subject = [consumer: Pick<Consumer, 'name'>, event: Pick<ReceivedEvent, 'eventId'>];
+
 /**
  * Inserts the inbox row of an event that is being applied. A concurrent insertion of the same row is waited for.
  * @param age whether an event that is older than the inbox reaches is refused
@@ -16,54 +18,49 @@ export class TooOldError extends Error {
  */
 export async function insertInboxRow(
   em: EntityManager,
-  { name }: Pick<Consumer, 'name'>,
-  event: ReceivedEvent,
+  [{ name }, { eventId }]: Subject,
   age: 'any age' | 'if not too old',
 ): Promise<boolean> {
   const isBounded = age === 'if not too old' && (await hasHorizon(em));
-  const values = isBounded ? [name, event.eventId, momentOf(event)] : [name, event.eventId];
-  return (await execute(em, isBounded ? INSERT_BOUNDED : INSERT, values)).length > 0;
+  const rows = await execute(em, isBounded ? INSERT_BOUNDED : INSERT, [name, eventId, ...(isBounded ? [eventId] : [])]);
+  return rows.length > 0;
 }
 
 // In one statement, so that the horizon cannot move in between: housekeeping waits for this transaction before it drops rows.
 const INSERT_BOUNDED = `
 insert into eventing.inbox (consumer, event_id) select ?, ?
- where to_timestamp(?::float8 / 1000) >= (select at from eventing.horizon where name = 'inbox') on conflict do nothing returning event_id`;
+ where ?::uuid >= (select first_id from eventing.horizon where name = 'inbox') on conflict do nothing returning event_id`;
 const INSERT =
   'insert into eventing.inbox (consumer, event_id) values (?, ?) on conflict do nothing returning event_id';
 
 /**
- * Returns whether a convergent consumer has applied an event.
+ * Returns what a convergent consumer has done with an event: applied it, deferred it, or neither.
  * @throws TooOldError when that is not known
  */
-export async function wasApplied(
+export async function progressOf(
   em: EntityManager,
-  { name, order }: Pick<Consumer, 'name' | 'order'>,
-  event: ReceivedEvent,
-): Promise<boolean> {
-  if (order === 'ordered' || !(await hasHorizon(em))) return false;
-  const moment = momentOf(event);
-  type Row = { isApplied: boolean; horizon: string; isTooOld: boolean };
-  const [row] = await execute<Row>(em, JUDGE, [name, event.eventId, moment]);
-  const { isApplied, isTooOld, horizon } = row!;
-  if (isApplied || !isTooOld) return isApplied;
-  const at = new Date(moment).toISOString();
+  [{ name }, { eventId }]: Subject,
+): Promise<'applied' | 'deferred' | 'none'> {
+  if (!(await hasHorizon(em))) return 'none';
+  const [row] = await execute<{ isApplied: boolean; isDeferred: boolean; isTooOld: boolean; horizon: string }>(
+    em,
+    PROGRESS,
+    [name, eventId, name, eventId, eventId],
+  );
+  const { isApplied, isDeferred, isTooOld, horizon } = row!;
+  if (isApplied) return 'applied';
+  if (isDeferred) return 'deferred';
+  if (!isTooOld) return 'none';
+  const [at, reach] = [momentOf(eventId), momentOf(horizon)];
   throw new TooOldError(
-    `The event is from ${at}, and the inbox reaches back to ${horizon}: whether it was applied is not known`,
+    `The event is from ${at}, and the inbox reaches back to ${reach}: whether it was applied is not known`,
   );
 }
 
-const JUDGE = `
-select exists (select from eventing.inbox where consumer = ? and event_id = ?) as "isApplied", to_timestamp(?::float8 / 1000) < at as "isTooOld",
-  to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as horizon from eventing.horizon where name = 'inbox'`;
+const PROGRESS = `
+select exists (select from eventing.inbox where consumer = ? and event_id = ?) as "isApplied",
+  exists (select from eventing.kept_delivery where consumer = ? and event_id = ?) as "isDeferred",
+  ?::uuid < first_id as "isTooOld", first_id as horizon from eventing.horizon where name = 'inbox'`;
 
-const UUID_V7 = /^([\da-f]{8})-([\da-f]{4})-7/;
-
-/**
- * Returns when an event occurred, in milliseconds since 1970. Its id says it, which is what housekeeping goes by; ids of other systems may be
- * of another version.
- */
-function momentOf({ eventId, time }: Pick<ReceivedEvent, 'eventId' | 'time'>): number {
-  const [, high, low] = UUID_V7.exec(eventId) ?? [];
-  return high ? Number.parseInt(`${high}${low}`, 16) : Date.parse(time);
-}
+/** Returns the time in a UUIDv7, ISO 8601. */
+const momentOf = (id: string): string => new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16)).toISOString();

@@ -18,7 +18,7 @@ import {
   readDeferred,
   unclaim,
 } from './deferred-deliveries.ts';
-import { TooOldError, wasApplied } from './inbox-rows.ts';
+import { progressOf, TooOldError } from './inbox-rows.ts';
 
 export interface InboxOptions {
   /** Failed attempts after which a delivery is dead until an operator redrives or discards it (default 8). */
@@ -63,12 +63,9 @@ export class Inbox implements AsyncDisposable {
     if (!circuit.isOpen || !handles(consumer, event.type)) return this.#try(consumer, delivery);
     const { cause } = circuit;
     if (event.source === this.#options.ownSource) await asStored(this.#orm.em.fork(), event);
-    try {
-      // Once it is deferred, it is no longer too old.
-      if (await wasApplied(this.#orm.em.fork(), consumer, event)) return;
-    } catch (error) {
-      return await this.#fail(consumer, delivery, error, false);
-    }
+    const judged = await this.#judge(consumer, event);
+    if (judged === 'applied') return;
+    if (judged instanceof TooOldError) return await this.#deferAs(consumer, delivery, judged, false);
     await this.#replacing(consumer, event, () => deferUntried(this.#orm, consumer, delivery, cause));
     if (circuit.waitMs === 0) this.wake();
   }
@@ -129,6 +126,26 @@ export class Inbox implements AsyncDisposable {
   }
 
   async #fail(consumer: Consumer, delivery: Delivery, error: unknown, isProbe: boolean): Promise<void> {
+    // Its retries are not judged: it must not be deferred before it is. If that fails as well, the broker redelivers it.
+    if (delivery.row === undefined && !(error instanceof ConflictError || error instanceof TooOldError)) {
+      const judged = await this.#judge(consumer, delivery.event);
+      if (judged === 'applied') return;
+      if (judged instanceof TooOldError) return await this.#deferAs(consumer, delivery, judged, isProbe);
+    }
+    await this.#deferAs(consumer, delivery, error, isProbe);
+  }
+
+  async #judge({ name, order }: Consumer, { eventId }: ReceivedEvent): Promise<'applied' | 'open' | TooOldError> {
+    if (order === 'ordered') return 'open';
+    try {
+      return (await progressOf(this.#orm.em.fork(), [{ name }, { eventId }])) === 'applied' ? 'applied' : 'open';
+    } catch (error) {
+      if (error instanceof TooOldError) return error;
+      throw error;
+    }
+  }
+
+  async #deferAs(consumer: Consumer, delivery: Delivery, error: unknown, isProbe: boolean): Promise<void> {
     // Not deferred under its event id, which may be another event's: the receiver defers the body instead.
     if (error instanceof ConflictError && delivery.row === undefined) throw error;
     const isFinal = error instanceof ConflictError || error instanceof TooOldError;

@@ -1,4 +1,5 @@
 import { Migration } from '@mikro-orm/migrations';
+import { createIndexConcurrently } from './concurrent-index.ts';
 
 /**
  * Partitions the inboxes and the confirmed messages by month, so that old ones are dropped instead of deleted row by row. The present
@@ -15,7 +16,14 @@ export function partitionInboxAndPublished(roles: string) {
       this.addSql(horizon.replaceAll('$roles', roles));
       for (const table of TABLES) for (const statement of partition(table, roles)) this.addSql(statement);
       this.addSql(ensurePartitions);
-      this.addSql(dropOld.replaceAll('$roles', roles));
+      this.addSql(dropOldest.replaceAll('$roles', roles));
+      // They hold late rows and those of a forgotten housekeeping, which are deleted by age.
+      for (const [table, column] of Object.entries(AGES))
+        for (const statement of createIndexConcurrently(
+          `${table}_default_age`,
+          `eventing.${table}_default (${column})`,
+        ))
+          this.addSql(statement);
       this.addSql('select eventing.ensure_partitions()');
       this.addSql("set lock_timeout = '10s'");
     }
@@ -24,13 +32,16 @@ export function partitionInboxAndPublished(roles: string) {
 
 // Not in one transaction: what an interrupted migration has created is there already.
 const horizon = `
--- Before it, a missing inbox row does not mean that an event was not applied.
+-- The lowest event id of which a missing inbox row means that the event was not applied.
 create table if not exists eventing.horizon (
   name text primary key,
-  at timestamptz not null
+  first_id uuid not null
 );
-insert into eventing.horizon values ('inbox', '-infinity') on conflict do nothing;
-grant select on eventing.horizon to $roles_app, $roles_readonly`;
+insert into eventing.horizon values ('inbox', '00000000-0000-0000-0000-000000000000') on conflict do nothing;
+grant select on eventing.horizon to $roles_app, $roles_housekeeping, $roles_readonly`;
+
+/** By table: when a row was written. */
+const AGES = { inbox: 'handled_at', published: 'published_at' };
 
 interface Table {
   readonly name: string;
@@ -47,7 +58,8 @@ const TABLES: readonly Table[] = [
     key: 'event_id',
     primaryKey: 'consumer, event_id',
     indexes: { inbox_event: 'event_id' },
-    grants: 'grant select, insert on eventing.inbox to $roles_app; grant select on eventing.inbox to $roles_readonly',
+    grants: `grant select, insert on eventing.inbox to $roles_app; grant select on eventing.inbox to $roles_readonly;
+      grant select (consumer, event_id, handled_at), delete on eventing.inbox_default to $roles_housekeeping`,
   },
   {
     name: 'published',
@@ -55,7 +67,7 @@ const TABLES: readonly Table[] = [
     primaryKey: 'id',
     indexes: { published_event: 'event_id', published_recent: 'topic, published_at' },
     grants: `grant select, insert on eventing.published to $roles_app; grant select on eventing.published to $roles_relay, $roles_readonly;
-      grant select, delete on eventing.published to $roles_housekeeping`,
+      grant select, delete on eventing.published, eventing.published_default to $roles_housekeeping`,
   },
 ];
 
@@ -63,40 +75,36 @@ const TABLES: readonly Table[] = [
 function partition({ name, key, primaryKey, indexes, grants }: Table, roles: string): string[] {
   const ifPlain = (text: string) => `do $$
     declare
-      bound constant timestamptz := date_trunc('month', now(), 'UTC') + interval '2 months';
-      bounded constant text := (select substring(pg_get_constraintdef(oid) from '''([0-9a-f-]{36})''') from pg_constraint
+      bound constant uuid := eventing.first_id_at((date_trunc('month', now() at time zone 'UTC') + interval '2 months') at time zone 'UTC');
+      constraint_bound constant text := (select substring(pg_get_constraintdef(oid) from '''([0-9a-f-]{36})''') from pg_constraint
         where conrelid = 'eventing.${name}'::regclass and conname = '${name}_bound');
-      old constant text := '${name}_' || case when bounded is null then 'default' else 'first' end;
       index text;
     begin
       if (select relkind from pg_class where oid = 'eventing.${name}'::regclass) <> 'r' then return; end if;
       ${text}
     end $$`;
   return [
-    // With a valid constraint, attaching the table reads no row. Ids of other systems may be beyond any bound: then it becomes the
-    // default partition.
+    // With a valid constraint, attaching the table reads no row. Ids beyond the bound are not of this system, and are refused from now on.
     ifPlain(`
-      if bounded is null and not exists (select from eventing.${name} where ${key} >= eventing.first_id_at(bound)) then
-        execute format('alter table eventing.${name} add constraint ${name}_bound check (${key} < %L) not valid', eventing.first_id_at(bound));
+      if constraint_bound is null then
+        delete from eventing.${name} where ${key} >= bound;
+        execute format('alter table eventing.${name} add constraint ${name}_bound check (${key} < %L) not valid', bound);
       end if;`),
     ifPlain(`
-      if bounded is not null then alter table eventing.${name} validate constraint ${name}_bound; end if;`),
+      delete from eventing.${name} where ${key} >= constraint_bound::uuid;
+      alter table eventing.${name} validate constraint ${name}_bound;`),
     ifPlain(`
       lock table eventing.${name} in access exclusive mode;
       for index in select relname from pg_index join pg_class on oid = indexrelid where indrelid = 'eventing.${name}'::regclass loop
-        execute format('alter index eventing.%I rename to %I', index, replace(index, '${name}_', old || '_'));
+        execute format('alter index eventing.%I rename to %I', index, replace(index, '${name}_', '${name}_first_'));
       end loop;
-      execute format('alter table eventing.${name} rename to %I', old);
-      execute format('create table eventing.${name} (like eventing.%I including defaults, primary key (${primaryKey})) partition by range (${key})', old);
+      alter table eventing.${name} rename to ${name}_first;
+      create table eventing.${name} (like eventing.${name}_first including defaults, primary key (${primaryKey})) partition by range (${key});
       ${Object.entries(indexes)
         .map(([index, columns]) => `create index ${index} on eventing.${name} (${columns});`)
         .join('\n      ')}
-      if bounded is null then
-        execute format('alter table eventing.${name} attach partition eventing.%I default', old);
-      else
-        execute format('alter table eventing.${name} attach partition eventing.%I for values from (minvalue) to (%L)', old, bounded);
-        create table eventing.${name}_default partition of eventing.${name} default;
-      end if;
+      execute format('alter table eventing.${name} attach partition eventing.${name}_first for values from (minvalue) to (%L)', constraint_bound);
+      create table eventing.${name}_default partition of eventing.${name} default;
       ${grants.replaceAll('$roles', roles)};
       ${name === 'published' ? delivery : ''}`),
   ];
@@ -115,7 +123,7 @@ const delivery = `
 // Attaching a partition blocks no writer. Creating one in place waits for every reader, and blocks writers meanwhile.
 const ensurePartitions = `
 create or replace function eventing.ensure_partitions(months_ahead integer default 24) returns integer
-language plpgsql security definer set search_path = pg_catalog set timezone = 'UTC' set lock_timeout = '2s' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set lock_timeout = '2s' as $$
 declare
   this_month constant timestamptz := date_trunc('month', now());
   month timestamptz;
@@ -125,7 +133,8 @@ declare
 begin
   foreach parent in array array['event_store', 'inbox', 'published'] loop
     -- Statements plan for every partition of the other two: three months are enough for a housekeeping that fails for weeks.
-    for i in -1 .. case parent when 'event_store' then months_ahead else least(months_ahead, 3) end loop
+    -- Their rows of last month have a partition already, and it may have been dropped.
+    for i in case parent when 'event_store' then -1 else 0 end .. case parent when 'event_store' then months_ahead else least(months_ahead, 3) end loop
       month := this_month + make_interval(months => i);
       name := parent || '_' || to_char(month, 'YYYY_MM');
       continue when to_regclass('eventing.' || name) is not null;
@@ -151,46 +160,41 @@ begin
   return made;
 end $$`;
 
-const dropOld = `
--- Ends the retention of inboxes and confirmed messages that are older than so many days; returns how many partitions it dropped.
-create or replace function eventing.drop_old(days integer) returns integer
-language plpgsql security definer set search_path = pg_catalog set timezone = 'UTC' set lock_timeout = '1s' as $$
+const dropOldest = `
+-- Drops the oldest partition of inboxes or confirmed messages, if it is older than so many days. Returns its name, or null if there is none.
+create or replace function eventing.drop_oldest(days integer) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set lock_timeout = '1s' as $$
 declare
   cutoff constant timestamptz := now() - make_interval(days => days);
-  dropped integer := 0;
-  old record;
-  is_needed boolean;
+  oldest record;
 begin
   if days < 1 then raise exception 'days must be at least 1'; end if;
-  -- Before anything is deleted: a transaction that still reads the earlier value holds a lock on the inbox, for which the drop waits.
-  update eventing.horizon set at = greatest(at, cutoff) where name = 'inbox';
-  for old in
-    select p.relname as parent, c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
-     where i.inhparent in ('eventing.inbox'::regclass, 'eventing.published'::regclass)
-       and substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \\(''([0-9a-f-]{36})''\\)')::uuid <= eventing.first_id_at(cutoff)
-     order by c.relname
-  loop
-    begin
-      -- An id is as old as the message, which may have waited for its publication.
-      is_needed := false;
-      if old.parent = 'published' then
-        execute format('select exists (select from eventing.%I where published_at >= %L)', old.name, cutoff) into is_needed;
-      end if;
-      continue when is_needed;
-      execute format('drop table eventing.%I', old.name);
-      dropped := dropped + 1;
-    exception when lock_not_available then
-      raise warning '% cannot be dropped while other sessions use its table: retried in the next run', old.name;
-    end;
-  end loop;
-  -- Ids that are not UUIDv7 do not say how old the event is.
-  delete from eventing.inbox_default where handled_at < cutoff - interval '1 day'
-    and (event_id < eventing.first_id_at(cutoff) or substring(event_id::text from 15 for 1) <> '7');
-  delete from eventing.published_default where published_at < cutoff;
-  return dropped;
+  select p.relname as parent, c.relname as name, bound.upper into oldest
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent,
+      lateral (select substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \\(''([0-9a-f-]{36})''\\)')::uuid as upper) bound
+   where i.inhparent in ('eventing.inbox'::regclass, 'eventing.published'::regclass) and bound.upper <= eventing.first_id_at(cutoff)
+   order by bound.upper limit 1;
+  if oldest.name is null then return null; end if;
+  -- An id can be older than its row: a message waited for its publication, an event for its consumer. Such rows are kept in the default
+  -- partition. Nobody can add another one meanwhile, and all other partitions can be written.
+  execute format('lock table eventing.%I in exclusive mode', oldest.name);
+  execute format('create temp table kept on commit drop as select * from eventing.%I where %I >= %L', oldest.name,
+    case oldest.parent when 'inbox' then 'handled_at' else 'published_at' end, cutoff);
+  -- The drop waits for transactions that have read the earlier value: they hold a lock on the inbox.
+  if oldest.parent = 'inbox' then
+    update eventing.horizon set first_id = greatest(first_id, oldest.upper) where name = 'inbox';
+  end if;
+  execute format('drop table eventing.%I', oldest.name);
+  execute format('insert into eventing.%I select * from pg_temp.kept', oldest.parent);
+  drop table pg_temp.kept;
+  return oldest.name;
+exception when lock_not_available then
+  raise warning '% cannot be dropped while other sessions use it: retried in the next run', oldest.name;
+  return null;
 end $$;
-revoke all on function eventing.drop_old(integer) from public;
-grant execute on function eventing.drop_old(integer), eventing.first_id_at(timestamptz) to $roles_housekeeping;
+revoke all on function eventing.drop_oldest(integer) from public;
+grant execute on function eventing.drop_oldest(integer) to $roles_housekeeping;
+grant execute on function eventing.first_id_at(timestamptz) to $roles_housekeeping;
 grant select (consumer, stream, aggregate_id, sequence, event_id, state, received_at), delete on eventing.kept_delivery to $roles_housekeeping;
 grant select on eventing.cursor to $roles_housekeeping;
 grant select (app_id, topic, event_id, abandoned_at), delete on eventing.missing_event to $roles_housekeeping`;

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Consumer } from '../consumer.ts';
+import { inboxReach } from '../horizon.ts';
 import { execute } from '../sql.ts';
 import { addMissing, deleteMissing, findMissingAt } from './missing-events.ts';
 import type { PublishedEvent, Publisher } from './republish.ts';
@@ -135,8 +136,11 @@ export class Reconciler implements AsyncDisposable {
   /** Returns the ids of the events that a consumer should have but lacks. */
   async #absent(events: readonly Compared[], { source, consumers }: Receiving): Promise<Set<string>> {
     const absent = new Set<string>();
+    // A convergent consumer would refuse older ones. Such an event was published again, perhaps for another app.
+    const reach = await inboxReach(this.#options.orm.em.fork());
     for (const { name, order, types } of consumers) {
-      const relevant = order === 'ordered' || types === 'all' ? events : events.filter((it) => types.includes(it.type));
+      const isHandled = ({ eventId, type }: Compared) => eventId >= reach && (types === 'all' || types.includes(type));
+      const relevant = order === 'ordered' ? events : events.filter(isHandled);
       if (relevant.length === 0) continue;
       const rows = await execute<{ eventId: string }>(
         this.#options.orm.em.fork(),

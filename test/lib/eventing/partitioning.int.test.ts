@@ -55,13 +55,27 @@ test('the tables become the first partitions, and no row is copied', async () =>
   expect(await files()).toEqual(before);
 });
 
-test('ids that are not UUIDv7 stay in the default partition, where new ones follow', async () => {
-  await fill('gen_random_uuid()');
+test('rows of ids that are not UUIDv7 are deleted, because such events are refused from now on', async () => {
+  await fill(OF_LAST_YEAR);
+  await database.sql(
+    "insert into eventing.inbox (consumer, event_id) values ('c', 'e68d2a5a-72f4-4b43-9b6c-5d8f6b0d9f11')",
+  );
   await migrateTo(10);
-  await fill('gen_random_uuid()');
-  const { inbox_default = 0 } = await rowsOf('inbox');
-  expect(inbox_default).toBeGreaterThan(2 * ROWS * 0.9);
-  expect(Object.values(await rowsOf('inbox')).reduce((one, other) => one + other)).toBe(2 * ROWS);
+  expect(await rowsOf('inbox')).toEqual({ inbox_first: ROWS });
+});
+
+test('the months are those of UTC, whatever the database’s time zone', async () => {
+  await database.sql(
+    `do $$ begin execute format('alter database %I set timezone = %L', current_database(), 'America/New_York'); end $$`,
+  );
+  await migrateTo(10);
+  const [row] = await database.sql<{ bounds: string }>(
+    "select pg_get_expr(relpartbound, oid) as bounds from pg_class where relname = 'inbox_first'",
+  );
+  const [month] = await database.sql<{ id: string }>(
+    "select eventing.first_id_at((date_trunc('month', now() at time zone 'UTC') + interval '2 months') at time zone 'UTC') as id",
+  );
+  expect(row!.bounds).toBe(`FOR VALUES FROM (MINVALUE) TO ('${month!.id}')`);
 });
 
 test('rows of each coming month get a partition of their own', async () => {

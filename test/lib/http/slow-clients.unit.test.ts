@@ -105,6 +105,19 @@ describe('Connections beyond the limit', () => {
     expect(accepted.map(({ destroyed }) => destroyed)).toEqual(accepted.map(() => false));
   });
 
+  test.each([
+    ['line breaks', '\r\n'],
+    ['the beginning of a further request', HEAD],
+  ])('are accepted when the others have sent only %s for a second', async (_, sent) => {
+    api = await startApi({ maxConnections: 5 });
+    const clients = [send(GET_REQUEST), send(GET_REQUEST), send(GET_REQUEST), send(GET_REQUEST)];
+    await Promise.all(clients.map(received));
+    for (const client of clients) client.write(sent);
+    send(HEAD);
+    await eventually(async () => expect((await api.send('/docs/init.js')).status).toBe(200));
+    expect(await connections()).toBeLessThan(5);
+  });
+
   test('are accepted when the others have sent no complete request for a second', async () => {
     api = await startApi({ maxConnections: 5 });
     for (const sent of ['', HEAD, '', HEAD, '']) send(sent);

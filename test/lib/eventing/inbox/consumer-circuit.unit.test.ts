@@ -34,6 +34,17 @@ describe('A consumer', () => {
     expect(failForAll()).toMatchObject({ news: 'the consumer fails' });
   });
 
+  test('that goes on failing is reported when the minute is over', () => {
+    const failForAll = () => ['a', 'b', 'c'].map(fail).at(-1);
+    failForAll();
+    circuit.succeeded();
+    clock += 10_000;
+    expect([failForAll()!.news, fail('d').news]).toEqual([undefined, undefined]);
+    clock += 50_000;
+    expect([fail('e').news, fail('f').news]).toEqual(['the consumer fails', undefined]);
+    expect(circuit.succeeded()).toBe(true);
+  });
+
   test('does not fail for all while a success comes between, or while only two aggregates fail', () => {
     for (const aggregateId of ['a', 'b', 'a', 'b', 'b']) fail(aggregateId);
     expect(circuit.succeeded()).toBe(false);

@@ -73,6 +73,23 @@ test('applied, deferred, discarded and unhandled events are not requested', asyn
   await eventually(async () => expect(sequences(await pendingForApp())).toEqual([5]));
 });
 
+test.each([
+  ['convergent', []],
+  ['ordered', [1, 2]],
+] as const)(
+  'events older than the inbox reaches are requested by a %s consumer’s app: %j',
+  async (order, requested) => {
+    const { consumer } = consumerOf(order);
+    const start = await app({ consumer });
+    await lampWith(1);
+    await confirmAll();
+    await fixture.database.sql("update eventing.horizon set first_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff'");
+    await using _ = start();
+    await allCompared();
+    await eventually(async () => expect(sequences(await pendingForApp())).toEqual(requested));
+  },
+);
+
 test('events confirmed after the last received message are not requested yet', async () => {
   const { consumer } = consumerOf('convergent');
   const start = await app({ consumer });
