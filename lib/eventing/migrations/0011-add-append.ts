@@ -18,10 +18,11 @@ const append = `
 -- Stores events and their internal messages, and creates the keys of new aggregates.
 -- p_events: [{"aggregate_type": …, "message": the CloudEvent without its sequence}], in the order in which they were raised.
 -- p_keys: {aggregate id: wrapped key in hex}.
--- Returns false, with no event stored, if one of these aggregates has a key already.
+-- Returns 'stored'; or, with no event stored: 'key exists' if one of these aggregates has a key already, 'key destroyed' if an aggregate
+-- has recorded its last event.
 create function eventing.append_1(
   p_events jsonb, p_keys jsonb, p_program text, p_requested_by text, p_traceparent text, p_at timestamptz, p_topic text
-) returns boolean language plpgsql as $$
+) returns text language plpgsql as $$
 declare
   v_head record;
   v_event record;
@@ -34,7 +35,7 @@ begin
     insert into eventing.encryption_key (aggregate_id, wrapped_key)
       select key::uuid, decode(value, 'hex') from jsonb_each_text(p_keys) order by 1 on conflict do nothing;
     get diagnostics v_created = row_count;
-    if v_created < (select count(*) from jsonb_object_keys(p_keys)) then return false; end if;
+    if v_created < (select count(*) from jsonb_object_keys(p_keys)) then return 'key exists'; end if;
   end if;
   -- Heads are locked in the order of their ids, to avoid deadlocks between transactions about the same two aggregates.
   -- A head's lock is held until the commit, so sequences are gapless and in commit order.
@@ -46,6 +47,8 @@ begin
       on conflict (aggregate_type, aggregate_id)
         do update set last_sequence = s.last_sequence + excluded.last_sequence, changed_at = clock_timestamp()
       returning last_sequence - v_head.events into v_sequence;
+    -- Under the head's lock, which whoever destroys the key holds as well.
+    if exists (select from eventing.encryption_key where aggregate_id = v_head.id and wrapped_key is null) then return 'key destroyed'; end if;
     v_heads := v_heads || jsonb_build_object(v_head.type || v_head.id, v_sequence);
   end loop;
   for v_event in
@@ -63,7 +66,7 @@ begin
       values ((v_event.message ->> 'id')::uuid, v_id, 'internal', p_topic, v_event.aggregate_id::text,
         v_event.message || jsonb_build_object('sequence', lpad(v_sequence::text, ${SEQUENCE_DIGITS}, '0')));
   end loop;
-  return true;
+  return 'stored';
 end $$;
 revoke all on function eventing.append_1 from public;
 grant execute on function eventing.append_1 to $roles_app;

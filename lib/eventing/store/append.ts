@@ -38,16 +38,19 @@ export async function appendEvents(
   const fresh = keyring.create(ids.filter((id) => canCreate && created.has(id) && !erased.includes(id)));
   const others = ids.filter((id) => !fresh.keys.has(id));
   const keys = others.length > 0 ? await keyring.keysFor(em, others, { erased }) : new Map<string, KeyObject>();
-  const isStored = await append(em, events, new Map([...keys, ...fresh.keys]), fresh.wrapped, options);
-  // An aggregate that is being created has a key already: it had recorded events before.
-  if (!isStored) await append(em, events, await keyring.keysFor(em, ids, { erased }), {}, options);
+  let outcome = await append(em, events, new Map([...keys, ...fresh.keys]), fresh.wrapped, options);
+  // An aggregate that is being created had recorded events before.
+  if (outcome === 'key exists')
+    outcome = await append(em, events, await keyring.keysFor(em, ids, { erased }), {}, options);
+  if (outcome === 'key destroyed')
+    throw new Error(`one of ${ids.join(', ')} has recorded its last event: its key is destroyed`);
   if (erased.length > 0) await keyring.destroy(em, erased);
   markOutboxWritten(em.getTransactionContext());
 }
 
 /**
  * @param wrapped keys to be created, wrapped and in hex, by aggregate id
- * @returns false, with no event stored, if one of them exists already
+ * @returns `key exists` or `key destroyed`, with no event stored, if one of them exists already, or an aggregate's key is destroyed
  */
 async function append(
   em: EntityManager,
@@ -55,7 +58,7 @@ async function append(
   keys: ReadonlyMap<string, KeyObject>,
   wrapped: Readonly<Record<string, string>>,
   { system, program }: AppendOptions,
-): Promise<boolean> {
+): Promise<'stored' | 'key exists' | 'key destroyed'> {
   const { requestedBy, traceparent } = provenance();
   const time = new Date().toISOString();
   const items = events.map((event) => {
@@ -65,12 +68,13 @@ async function append(
   const list = `[${items.join(',')}]`;
   const values = [program, requestedBy, traceparent, time, topicOf(system, 'internal')];
   if (await hasAppend(em)) {
-    const call = 'select eventing.append_1(?::jsonb, ?::jsonb, ?, ?, ?, ?::timestamptz, ?) as "isStored"';
-    const [row] = await execute<{ isStored: boolean }>(em, call, [list, JSON.stringify(wrapped), ...values]);
-    return row!.isStored;
+    const call = 'select eventing.append_1(?::jsonb, ?::jsonb, ?, ?, ?, ?::timestamptz, ?) as outcome';
+    type Row = { outcome: 'stored' | 'key exists' | 'key destroyed' };
+    const [row] = await execute<Row>(em, call, [list, JSON.stringify(wrapped), ...values]);
+    return row!.outcome;
   }
   await execute(em, APPEND_BEFORE, [list, ...values]);
-  return true;
+  return 'stored';
 }
 
 /** Returns a new event's message as JSON text; the database adds its sequence. */

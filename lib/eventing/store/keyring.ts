@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { ReceivedEvent } from '../cloud-event.ts';
+import { hasAppend } from '../schema-before.ts';
 import { array, execute } from '../sql.ts';
 
 /** Shown in place of each value once its aggregate's key is destroyed. */
@@ -77,8 +78,8 @@ export class Keyring {
   }
 
   /**
-   * Returns the keys of aggregates that are about to record events, and creates missing ones. The keys cannot change until
-   * `em`'s transaction ends.
+   * Returns the keys of aggregates that are about to record events, and creates missing ones. Another transaction may destroy
+   * them until the heads are locked: `eventing.append_1` looks again.
    * @param erased ids of the aggregates whose keys the transaction is going to destroy
    * @throws Error when an aggregate's key is destroyed: its last event is recorded
    */
@@ -90,12 +91,14 @@ export class Keyring {
     // Lock keys to be destroyed first, and exclusively. Upgrading a shared lock later could deadlock with a concurrent
     // transaction that records another event of the same aggregate.
     if (erased.length > 0) await this.#load(em, erased, 'for no key update');
-    const keys = await this.#load(em, aggregateIds, 'for share');
+    // The last release's schema does not look again (docs/decisions/0015).
+    const lock = (await hasAppend(em)) ? '' : 'for share';
+    const keys = await this.#load(em, aggregateIds, lock);
     const missing = aggregateIds.filter((id) => !keys.has(id));
     for (const [id, key] of await this.#store(em, missing)) keys.set(id, key);
     // Another transaction has created them meanwhile.
     const others = missing.filter((id) => !keys.has(id));
-    if (others.length > 0) for (const [id, key] of await this.#load(em, others, 'for share')) keys.set(id, key);
+    if (others.length > 0) for (const [id, key] of await this.#load(em, others, lock)) keys.set(id, key);
     const live = new Map<string, KeyObject>();
     for (const [id, key] of keys) {
       if (!key) throw new Error(`${id} has recorded its last event: its key is destroyed`);
