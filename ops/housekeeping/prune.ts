@@ -83,7 +83,7 @@ export async function deleteOld(client: Client, table: Table, days: number): Pro
  */
 export async function hasRetention(client: Client): Promise<boolean> {
   const { rows } = await client.query<{ isThere: boolean }>(
-    `select to_regclass('eventing.horizon') is not null as "isThere"`,
+    `select to_regprocedure('eventing.drop_oldest(integer)') is not null as "isThere"`,
   );
   return rows[0]!.isThere;
 }

@@ -43,10 +43,13 @@ export async function applyOnce(
   const isOwn = received.source === ownSource;
   const genuine = (em: EntityManager) => (isOwn ? asStored(em, received) : received);
   const mustRead = isHandled && consumer.read !== undefined;
-  // Reading may fail for long, and must not make a deferred delivery of an event that is applied or too old.
+  // Reading may fail for long, and must not make a deferred delivery of an event that is applied, given up or too old.
   if (mustRead && consumer.order === 'convergent') {
-    if ((await progressOf(orm.em.fork(), [consumer, received])) === 'applied') {
-      if (row !== undefined) await deleteDeferred(orm.em.fork(), consumer.name, row);
+    const em = orm.em.fork();
+    const progress = await progressOf(em, consumer, await genuine(em));
+    if (progress === 'given up' && row === undefined) return { kind: 'deferred' };
+    if (progress === 'applied') {
+      if (row !== undefined) await deleteDeferred(em, consumer.name, row);
       return { kind: 'duplicate' };
     }
   }
@@ -58,7 +61,7 @@ export async function applyOnce(
       if (mustRead && !hasRead) return false;
       if (isHandled) await consumer.handle(em, event, read);
       // No inbox row for an event that an ordered consumer only skips: traces would show it as handled.
-      if (isHandled && consumer.order === 'ordered') await insertInboxRow(em, [consumer, event], 'any age');
+      if (isHandled && consumer.order === 'ordered') await insertInboxRow(em, consumer, event, 'any age');
       return true;
     };
     if (row === undefined && (await isDeferred(em, consumer, event, isOwn))) return { kind: 'deferred' };
@@ -93,9 +96,9 @@ async function once(
   { delivery: { event, row }, apply }: Turn,
 ): Promise<Outcome> {
   // A deferred event was judged before it was deferred.
-  const isNew = await insertInboxRow(em, [consumer, event], row === undefined ? 'if not too old' : 'any age');
+  const isNew = await insertInboxRow(em, consumer, event, row === undefined ? 'if not too old' : 'any age');
   if (!isNew) {
-    if (row === undefined) await progressOf(em, [consumer, event]);
+    if (row === undefined) await progressOf(em, consumer, event);
     return { kind: 'duplicate' };
   }
   await apply();

@@ -3,13 +3,12 @@ import type { ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
 import { hasHorizon } from '../schema-before.ts';
 import { execute } from '../sql.ts';
+import { SAME_EVENT } from './deferred-deliveries.ts';
 
 /** An event older than the inbox reaches: whether a convergent consumer has applied it is not known. */
 export class TooOldError extends Error {
   override readonly name = 'TooOldError';
 }
-
-type Subject = [consumer: Pick<Consumer, 'name'>, event: Pick<ReceivedEvent, 'eventId'>];
 
 /**
  * Inserts the inbox row of an event that is being applied. A concurrent insertion of the same row is waited for.
@@ -18,7 +17,8 @@ type Subject = [consumer: Pick<Consumer, 'name'>, event: Pick<ReceivedEvent, 'ev
  */
 export async function insertInboxRow(
   em: EntityManager,
-  [{ name }, { eventId }]: Subject,
+  { name }: Pick<Consumer, 'name'>,
+  { eventId }: Pick<ReceivedEvent, 'eventId'>,
   age: 'any age' | 'if not too old',
 ): Promise<boolean> {
   const isBounded = age === 'if not too old' && (await hasHorizon(em));
@@ -34,22 +34,22 @@ const INSERT =
   'insert into eventing.inbox (consumer, event_id) values (?, ?) on conflict do nothing returning event_id';
 
 /**
- * Returns what a convergent consumer has done with an event: applied it, deferred it, or neither.
+ * Returns what a convergent consumer has done with an event: applied it, deferred it, given it up (dead or discarded), or none of these.
+ * @param event of the own system only if it is verified
  * @throws TooOldError when that is not known
  */
 export async function progressOf(
   em: EntityManager,
-  [{ name }, { eventId }]: Subject,
-): Promise<'applied' | 'deferred' | 'none'> {
+  { name }: Pick<Consumer, 'name'>,
+  { eventId, source, aggregateId, sequence, type }: ReceivedEvent,
+): Promise<'applied' | 'deferred' | 'given up' | 'none'> {
   if (!(await hasHorizon(em))) return 'none';
-  const [row] = await execute<{ isApplied: boolean; isDeferred: boolean; isTooOld: boolean; horizon: string }>(
-    em,
-    PROGRESS,
-    [name, eventId, name, eventId, eventId],
-  );
-  const { isApplied, isDeferred, isTooOld, horizon } = row!;
+  const values = [name, eventId, name, eventId, source, aggregateId, sequence, type, eventId];
+  type Row = { isApplied: boolean; state: string | null; isTooOld: boolean; horizon: string };
+  const [row] = await execute<Row>(em, PROGRESS, values);
+  const { isApplied, state, isTooOld, horizon } = row!;
   if (isApplied) return 'applied';
-  if (isDeferred) return 'deferred';
+  if (state !== null) return state === 'dead' || state === 'discarded' ? 'given up' : 'deferred';
   if (!isTooOld) return 'none';
   const [at, reach] = [momentOf(eventId), momentOf(horizon)];
   throw new TooOldError(
@@ -59,7 +59,7 @@ export async function progressOf(
 
 const PROGRESS = `
 select exists (select from eventing.inbox where consumer = ? and event_id = ?) as "isApplied",
-  exists (select from eventing.kept_delivery where consumer = ? and event_id = ?) as "isDeferred",
+  (select state from eventing.kept_delivery k where consumer = ? and event_id = ? and ${SAME_EVENT} = (?, ?, ?, ?)) as state,
   ?::uuid < first_id as "isTooOld", first_id as horizon from eventing.horizon where name = 'inbox'`;
 
 /** Returns the time in a UUIDv7, ISO 8601. */

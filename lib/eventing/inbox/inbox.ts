@@ -62,9 +62,10 @@ export class Inbox implements AsyncDisposable {
     const circuit = this.#circuitOf(consumer.name);
     if (!circuit.isOpen || !handles(consumer, event.type)) return this.#try(consumer, delivery);
     const { cause } = circuit;
-    if (event.source === this.#options.ownSource) await asStored(this.#orm.em.fork(), event);
+    if (event.source === this.#options.ownSource && consumer.order === 'ordered')
+      await asStored(this.#orm.em.fork(), event);
     const judged = await this.#judge(consumer, event);
-    if (judged === 'applied') return;
+    if (judged === 'settled') return;
     if (judged instanceof TooOldError) return await this.#deferAs(consumer, delivery, judged, false);
     await this.#replacing(consumer, event, () => deferUntried(this.#orm, consumer, delivery, cause));
     if (circuit.waitMs === 0) this.wake();
@@ -129,16 +130,21 @@ export class Inbox implements AsyncDisposable {
     // Its retries are not judged: it must not be deferred before it is. If that fails as well, the broker redelivers it.
     if (delivery.row === undefined && !(error instanceof ConflictError || error instanceof TooOldError)) {
       const judged = await this.#judge(consumer, delivery.event);
-      if (judged === 'applied') return;
+      if (judged === 'settled') return;
       if (judged instanceof TooOldError) return await this.#deferAs(consumer, delivery, judged, isProbe);
     }
     await this.#deferAs(consumer, delivery, error, isProbe);
   }
 
-  async #judge({ name, order }: Consumer, { eventId }: ReceivedEvent): Promise<'applied' | 'open' | TooOldError> {
-    if (order === 'ordered') return 'open';
+  /** @throws ConflictError when an event for a convergent consumer is not genuine */
+  async #judge(consumer: Consumer, event: ReceivedEvent): Promise<'settled' | 'open' | TooOldError> {
+    // The cursor judges.
+    if (consumer.order === 'ordered') return 'open';
+    const em = this.#orm.em.fork();
     try {
-      return (await progressOf(this.#orm.em.fork(), [{ name }, { eventId }])) === 'applied' ? 'applied' : 'open';
+      const genuine = event.source === this.#options.ownSource ? await asStored(em, event) : event;
+      const progress = await progressOf(em, consumer, genuine);
+      return progress === 'applied' || progress === 'given up' ? 'settled' : 'open';
     } catch (error) {
       if (error instanceof TooOldError) return error;
       throw error;

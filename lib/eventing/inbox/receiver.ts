@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { MikroORM } from '@mikro-orm/postgresql';
-import { ALL_TARGETS, parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
+import { ALL_TARGETS, assertDatable, parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
 import { databaseFault } from '../database-faults.ts';
 import type { Recorder } from '../outbox/recorder.ts';
@@ -71,7 +71,9 @@ export class Receiver {
     let event: ReceivedEvent | undefined;
     try {
       if (readError) throw readError;
-      event = parseEnvelope(raw);
+      const parsed = parseEnvelope(raw);
+      if (row === undefined) assertDatable(parsed);
+      event = parsed;
       this.#options.received?.(topic, event.messageId);
       await this.#dispatch(topic, event, raw);
       return 'handled';

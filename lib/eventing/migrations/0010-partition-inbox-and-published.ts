@@ -85,13 +85,12 @@ function partition({ name, key, primaryKey, indexes, grants }: Table, roles: str
     end $$`;
   return [
     // With a valid constraint, attaching the table reads no row. Ids beyond the bound are not of this system, and are refused from now on.
+    // A run that was interrupted long ago has left an earlier bound.
     ifPlain(`
-      if constraint_bound is null then
-        delete from eventing.${name} where ${key} >= bound;
-        execute format('alter table eventing.${name} add constraint ${name}_bound check (${key} < %L) not valid', bound);
-      end if;`),
+      alter table eventing.${name} drop constraint if exists ${name}_bound;
+      delete from eventing.${name} where ${key} >= bound;
+      execute format('alter table eventing.${name} add constraint ${name}_bound check (${key} < %L) not valid', bound);`),
     ifPlain(`
-      delete from eventing.${name} where ${key} >= constraint_bound::uuid;
       alter table eventing.${name} validate constraint ${name}_bound;`),
     ifPlain(`
       lock table eventing.${name} in access exclusive mode;
@@ -163,7 +162,7 @@ end $$`;
 const dropOldest = `
 -- Drops the oldest partition of inboxes or confirmed messages, if it is older than so many days. Returns its name, or null if there is none.
 create or replace function eventing.drop_oldest(days integer) returns text
-language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set lock_timeout = '1s' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set lock_timeout = '500ms' as $$
 declare
   cutoff constant timestamptz := now() - make_interval(days => days);
   oldest record;
@@ -176,7 +175,8 @@ begin
    order by bound.upper limit 1;
   if oldest.name is null then return null; end if;
   -- An id can be older than its row: a message waited for its publication, an event for its consumer. Such rows are kept in the default
-  -- partition. Nobody can add another one meanwhile, and all other partitions can be written.
+  -- partition. Nobody can add another one meanwhile, and all other partitions can be written. Whoever waits to add one blocks the drop,
+  -- which gives up before PostgreSQL looks for deadlocks.
   execute format('lock table eventing.%I in exclusive mode', oldest.name);
   execute format('create temp table kept on commit drop as select * from eventing.%I where %I >= %L', oldest.name,
     case oldest.parent when 'inbox' then 'handled_at' else 'published_at' end, cutoff);
@@ -188,7 +188,7 @@ begin
   execute format('insert into eventing.%I select * from pg_temp.kept', oldest.parent);
   drop table pg_temp.kept;
   return oldest.name;
-exception when lock_not_available then
+exception when lock_not_available or deadlock_detected then
   raise warning '% cannot be dropped while other sessions use it: retried in the next run', oldest.name;
   return null;
 end $$;

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Consumer } from '../consumer.ts';
-import { inboxReach } from '../horizon.ts';
+import { hasHorizon } from '../schema-before.ts';
 import { execute } from '../sql.ts';
 import { addMissing, deleteMissing, findMissingAt } from './missing-events.ts';
 import type { PublishedEvent, Publisher } from './republish.ts';
@@ -136,15 +136,13 @@ export class Reconciler implements AsyncDisposable {
   /** Returns the ids of the events that a consumer should have but lacks. */
   async #absent(events: readonly Compared[], { source, consumers }: Receiving): Promise<Set<string>> {
     const absent = new Set<string>();
-    // A convergent consumer would refuse older ones. Such an event was published again, perhaps for another app.
-    const reach = await inboxReach(this.#options.orm.em.fork());
+    const isBounded = await hasHorizon(this.#options.orm.em.fork());
     for (const { name, order, types } of consumers) {
-      const isHandled = ({ eventId, type }: Compared) => eventId >= reach && (types === 'all' || types.includes(type));
-      const relevant = order === 'ordered' ? events : events.filter(isHandled);
+      const relevant = order === 'ordered' || types === 'all' ? events : events.filter((it) => types.includes(it.type));
       if (relevant.length === 0) continue;
       const rows = await execute<{ eventId: string }>(
         this.#options.orm.em.fork(),
-        order === 'ordered' ? NOT_REACHED : NOT_HANDLED,
+        order === 'ordered' ? NOT_REACHED : `${NOT_HANDLED} ${isBounded ? NOT_TOO_OLD : ''}`,
         [JSON.stringify(relevant), name, name, ...(order === 'ordered' ? [source] : [])],
       );
       for (const { eventId } of rows) absent.add(eventId);
@@ -200,6 +198,8 @@ select "eventId" from jsonb_to_recordset(?::jsonb) as e("eventId" uuid, "aggrega
  where not exists (select from eventing.kept_delivery k where k.consumer = ? and k.event_id = e."eventId")`;
 const NOT_HANDLED = `${NOT_DEFERRED}
    and not exists (select from eventing.inbox i where i.consumer = ? and i.event_id = e."eventId")`;
+// A convergent consumer would refuse an older one. It was published again, perhaps for another app.
+const NOT_TOO_OLD = `and e."eventId" >= (select first_id from eventing.horizon where name = 'inbox')`;
 const NOT_REACHED = `${NOT_DEFERRED}
    and not exists (select from eventing.cursor c where c.consumer = ? and c.stream = ? and c.aggregate_id = e."aggregateId"
                       and c.last_sequence >= e.sequence)`;

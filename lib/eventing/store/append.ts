@@ -38,19 +38,16 @@ export async function appendEvents(
   const fresh = keyring.create(ids.filter((id) => canCreate && created.has(id) && !erased.includes(id)));
   const others = ids.filter((id) => !fresh.keys.has(id));
   const keys = others.length > 0 ? await keyring.keysFor(em, others, { erased }) : new Map<string, KeyObject>();
-  let outcome = await append(em, events, new Map([...keys, ...fresh.keys]), fresh.wrapped, options);
+  const isStored = await append(em, events, new Map([...keys, ...fresh.keys]), fresh.wrapped, options);
   // An aggregate that is being created had recorded events before.
-  if (outcome === 'key exists')
-    outcome = await append(em, events, await keyring.keysFor(em, ids, { erased }), {}, options);
-  if (outcome === 'key destroyed')
-    throw new Error(`one of ${ids.join(', ')} has recorded its last event: its key is destroyed`);
+  if (!isStored) await append(em, events, await keyring.keysFor(em, ids, { erased }), {}, options);
   if (erased.length > 0) await keyring.destroy(em, erased);
   markOutboxWritten(em.getTransactionContext());
 }
 
 /**
  * @param wrapped keys to be created, wrapped and in hex, by aggregate id
- * @returns `key exists` or `key destroyed`, with no event stored, if one of them exists already, or an aggregate's key is destroyed
+ * @returns false, with no event stored, if one of them exists already
  */
 async function append(
   em: EntityManager,
@@ -58,23 +55,29 @@ async function append(
   keys: ReadonlyMap<string, KeyObject>,
   wrapped: Readonly<Record<string, string>>,
   { system, program }: AppendOptions,
-): Promise<'stored' | 'key exists' | 'key destroyed'> {
+): Promise<boolean> {
   const { requestedBy, traceparent } = provenance();
   const time = new Date().toISOString();
-  const items = events.map((event) => {
-    const message = messageOf(event, keys.get(event.aggregateId)!, { system, time, traceparent });
-    return `{"aggregate_type":${JSON.stringify(event.aggregateType)},"message":${message}}`;
-  });
-  const list = `[${items.join(',')}]`;
+  const message = (event: DomainEvent) => messageOf(event, keys.get(event.aggregateId)!, { system, time, traceparent });
   const values = [program, requestedBy, traceparent, time, topicOf(system, 'internal')];
-  if (await hasAppend(em)) {
-    const call = 'select eventing.append_1(?::jsonb, ?::jsonb, ?, ?, ?, ?::timestamptz, ?) as outcome';
-    type Row = { outcome: 'stored' | 'key exists' | 'key destroyed' };
-    const [row] = await execute<Row>(em, call, [list, JSON.stringify(wrapped), ...values]);
-    return row!.outcome;
+  if (!(await hasAppend(em))) {
+    const items = events.map((it) => `{"aggregate_type":${JSON.stringify(it.aggregateType)},"message":${message(it)}}`);
+    await execute(em, APPEND_BEFORE, [`[${items.join(',')}]`, ...values]);
+    return true;
   }
-  await execute(em, APPEND_BEFORE, [list, ...values]);
-  return 'stored';
+  const headOf = ({ aggregateType, aggregateId }: DomainEvent) => `${aggregateType} ${aggregateId}`;
+  const byHead = Map.groupBy(events, headOf);
+  const heads = [...byHead.values()].map((of) => ({
+    type: of[0]!.aggregateType,
+    id: of[0]!.aggregateId,
+    events: of.length,
+  }));
+  const places = new Map([...byHead.keys()].map((head, index) => [head, index + 1]));
+  const items = events.map((it) => `{"head":${places.get(headOf(it))},"message":${message(it)}}`);
+  const call = 'select eventing.append_1(?::jsonb, ?::jsonb, ?::jsonb, ?, ?, ?, ?::timestamptz, ?) as "isStored"';
+  const json = [JSON.stringify(heads), `[${items.join(',')}]`, JSON.stringify(wrapped)];
+  const [row] = await execute<{ isStored: boolean }>(em, call, [...json, ...values]);
+  return row!.isStored;
 }
 
 /** Returns a new event's message as JSON text; the database adds its sequence. */

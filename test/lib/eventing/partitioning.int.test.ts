@@ -64,6 +64,15 @@ test('rows of ids that are not UUIDv7 are deleted, because such events are refus
   expect(await rowsOf('inbox')).toEqual({ inbox_first: ROWS });
 });
 
+test('a bound that an interrupted run has left long ago is replaced', async () => {
+  await database.sql(`do $$ begin
+    execute format('alter table eventing.inbox add constraint inbox_bound check (event_id < %L)', eventing.first_id_at(now() - interval '1 month'));
+  end $$`);
+  await migrateTo(10);
+  await database.sql(`insert into eventing.inbox (consumer, event_id) select 'c', ${idAt('now()')}`);
+  expect(await rowsOf('inbox')).toEqual({ inbox_first: 1 });
+});
+
 test('the months are those of UTC, whatever the database’s time zone', async () => {
   await database.sql(
     `do $$ begin execute format('alter database %I set timezone = %L', current_database(), 'America/New_York'); end $$`,

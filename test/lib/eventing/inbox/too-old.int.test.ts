@@ -172,6 +172,19 @@ describe('A deferred event', () => {
     expect(await deferred(it)).toMatchObject([{ state: 'failing' }]);
   });
 
+  test('that was too old stays a dead letter when it is delivered again, also when reading fails', async () => {
+    let isDown = false;
+    const it: Consumer = { ...consumer('convergent'), read: async () => (isDown ? unavailable() : undefined) };
+    await using inbox = start(it);
+    const event = eventFrom(100);
+    await inbox.deliver(it, event);
+    isDown = true;
+    await inbox.deliver(it, event);
+    await inbox.deliver(it, event);
+    isDown = false;
+    await expectTooOld(it);
+  });
+
   test('that another delivery has applied is not applied again, also when reading fails', async () => {
     const it: Consumer = { ...consumer('convergent'), read: unavailable };
     const event = eventFrom(1);
