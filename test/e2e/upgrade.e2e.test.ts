@@ -5,7 +5,7 @@ import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { connect } from '#process/database';
-import { deferBody } from '../../lib/eventing/inbox/deferred-deliveries.ts';
+import { deferBody } from '../../lib/eventing/inbox/deferred-bodies.ts';
 import { playStory } from '../../local/story.ts';
 import { checkOut, LAST_RELEASE } from '../support/release.ts';
 import { root, startStackWith, type TestStack } from '../support/stack.ts';

@@ -3,7 +3,8 @@ import type { Consumer } from '../consumer.ts';
 import { type DeliveryFilter, deliveryConditions, MOST_AT_ONCE } from '../operator-actions.ts';
 import { array, execute } from '../sql.ts';
 import { advance, lockCursor, recordSequence } from './cursor.ts';
-import { bodiesOf, type Due, readDeferred } from './deferred-deliveries.ts';
+import { bodiesOf } from './deferred-bodies.ts';
+import { type Due, readDeferred } from './deferred-deliveries.ts';
 import { describeError } from './failures.ts';
 
 /**

@@ -1,5 +1,4 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
-import { v5 as derivedId, v4 as randomId } from 'uuid';
 import { parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
 import { hasConflictTables } from '../schema-before.ts';
@@ -54,7 +53,7 @@ const columnsOf = ({ event, raw }: Delivery): unknown[] => [
 ];
 
 // PostgreSQL's text cannot hold NUL.
-const storable = (raw: string): string => raw.replaceAll('\0', '\\0');
+export const storable = (raw: string): string => raw.replaceAll('\0', '\\0');
 
 /** `discarded`: an operator discarded it earlier; a new failure does not change that. */
 export type DeferredState = 'failing' | 'dead' | 'discarded';
@@ -114,48 +113,12 @@ with inserted as (
 select event_id from inserted union all
 select event_id from eventing.kept_delivery k where consumer = ? and event_id = ? and ${SAME_EVENT} = (?, ?, ?, ?)`;
 
-/** A received body that belongs to no consumer, because it cannot be parsed or is not genuine. */
-export interface Body {
-  /** The receiving app; operators find the body under `bodiesOf(appId)`. */
-  readonly appId: string;
-  readonly topic: string;
-  readonly raw: string;
-  /** Event id of its row, when it was deferred before. */
-  readonly row?: string | undefined;
-}
-
 /**
- * Returns the consumer name under which an app's bodies are stored. Under the app-id itself the previous release would
- * take them for a consumer's deliveries.
+ * Inserts or updates a row of `kept_delivery`.
+ * @param columns consumer to raw, in the order of the table
+ * @param isFirst whether it came from the broker: the row of a different event with this id must not replace it
  */
-export const bodiesOf = (appId: string): string => `${appId}:body`;
-
-const BODY_NAMESPACE = '5d3b6a04-6a4e-4c5c-9c52-3f1b0b8f2f0e';
-
-/**
- * Defers a body, as `deferFailed` does with a delivery. A redelivered body gets the same row.
- * @param event the event that the body claims to be, shown to operators
- */
-export async function deferBody(
-  orm: MikroORM,
-  { appId, topic, raw, row }: Body,
-  failure: Failure,
-  event?: ReceivedEvent,
-): Promise<DeferredState> {
-  // Bodies that could not be received at all are empty, and cannot be recognised as the same.
-  const id = row ?? (raw === '' ? randomId() : derivedId(JSON.stringify([appId, topic, raw]), BODY_NAMESPACE));
-  const claimed = [event?.aggregateId ?? null, event?.sequence ?? null, event?.type ?? null];
-  // Without a stream, so that a forged sequence cannot move a cursor.
-  const state = await defer(orm, [bodiesOf(appId), id, null, ...claimed, null, storable(raw)], failure);
-  const em = orm.em.fork();
-  if (await hasConflictTables(em)) await execute(em, SET_TOPIC, [topic, bodiesOf(appId), id]);
-  return state;
-}
-
-const SET_TOPIC = 'update eventing.kept_delivery set topic = ? where consumer = ? and event_id = ?';
-
-/** @param isFirst whether it came from the broker: the row of a different event with this id must not replace it */
-async function defer(
+export async function defer(
   orm: MikroORM,
   columns: readonly unknown[],
   { error, maxAttempts, backoffMs, isSystemic = false }: Failure,
@@ -243,12 +206,6 @@ export function readDeferred({ raw, envelope }: Pick<Due, 'raw' | 'envelope'>): 
 /** Deletes the row of a delivery that was handled, or that only claimed the event's id. */
 export async function deleteDeferred(em: EntityManager, consumer: string, row: string): Promise<void> {
   await execute(em, 'delete from eventing.kept_delivery where consumer = ? and event_id = ?', [consumer, row]);
-}
-
-/** Deletes the row of a body that was handled. */
-export async function deleteBody(orm: MikroORM, appId: string, row: string): Promise<void> {
-  const condition = "consumer = ? and event_id = ? and state = 'failing'";
-  await execute(orm.em.fork(), `delete from eventing.kept_delivery where ${condition}`, [bodiesOf(appId), row]);
 }
 
 const jitter = (ms: number): number => ms * (0.75 + Math.random() / 2);

@@ -7,8 +7,8 @@ import { asStored, ConflictError } from '../store/genuine.ts';
 import { withProvenance } from '../store/provenance.ts';
 import { applyOnce } from './apply-once.ts';
 import { ConsumerCircuit, handles } from './consumer-circuit.ts';
+import { bodiesOf } from './deferred-bodies.ts';
 import {
-  bodiesOf,
   claimDue,
   type Delivery,
   type Due,

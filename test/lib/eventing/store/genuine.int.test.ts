@@ -2,7 +2,7 @@ import { v7 as uuid } from 'uuid';
 import type { ReceivedEvent } from '#eventing/cloud-event';
 import type { Consumer } from '#eventing/consumer';
 import { discard, redrive } from '#eventing/dead-letters';
-import { bodiesOf } from '../../../../lib/eventing/inbox/deferred-deliveries.ts';
+import { bodiesOf } from '../../../../lib/eventing/inbox/deferred-bodies.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { type Fixture, type Lamp, openFixture } from '../fixture.ts';
 import { deferredOf, installInspectedLamp, internalMessagesOf, startOwnApps } from './own-apps.ts';

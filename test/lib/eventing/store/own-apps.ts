@@ -5,7 +5,7 @@ import { broadcaster } from '#eventing/external-broadcaster';
 import { Inbox, type InboxOptions } from '#eventing/inbox';
 import { Receiver } from '#eventing/receiver';
 import { Recorder } from '#eventing/recorder';
-import { bodiesOf } from '../../../../lib/eventing/inbox/deferred-deliveries.ts';
+import { bodiesOf } from '../../../../lib/eventing/inbox/deferred-bodies.ts';
 import { type Fixture, Lamp, lamps } from '../fixture.ts';
 
 /** Runs the apps of the lamp system in one process: the broadcaster, and a recorder of both topics. */
