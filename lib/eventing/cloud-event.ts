@@ -180,7 +180,7 @@ export function parseEnvelope(raw: string): ReceivedEvent {
 }
 
 /** The time in an event's id says how long a consumer has to remember the event (docs/decisions/0032). @throws Error for other ids */
-export function assertDatable({ eventId }: Pick<ReceivedEvent, 'eventId'>): void {
+export function assertUuidV7({ eventId }: Pick<ReceivedEvent, 'eventId'>): void {
   if (eventId[14] !== '7') throw new Error(`eventid ${eventId} is no UUIDv7`);
 }
 

@@ -1,13 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { MikroORM } from '@mikro-orm/postgresql';
-import { ALL_TARGETS, assertDatable, parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
+import { ALL_TARGETS, assertUuidV7, parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
 import { databaseFault } from '../database-faults.ts';
 import type { Recorder } from '../outbox/recorder.ts';
 import type { OtherPublisher, WatchedTopic } from '../recovery/subscription-watchdog.ts';
 import { execute } from '../sql.ts';
 import { asStored, ConflictError } from '../store/genuine.ts';
-import { type Due, deferBody, deleteBody } from './deferred-deliveries.ts';
+import { deferBody, deleteBody } from './deferred-bodies.ts';
+import type { Due } from './deferred-deliveries.ts';
 import type { Inbox } from './inbox.ts';
 
 /** The subscription of this process to a topic. */
@@ -72,7 +73,7 @@ export class Receiver {
     try {
       if (readError) throw readError;
       const parsed = parseEnvelope(raw);
-      if (row === undefined) assertDatable(parsed);
+      if (row === undefined) assertUuidV7(parsed);
       event = parsed;
       this.#options.received?.(topic, event.messageId);
       await this.#dispatch(topic, event, raw);

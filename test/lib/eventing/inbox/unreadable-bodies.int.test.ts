@@ -1,5 +1,5 @@
 import { gzipSync } from 'node:zlib';
-import { v7 as uuid } from 'uuid';
+import { v7 as uuid, v4 as uuidV4 } from 'uuid';
 import { redrive } from '#eventing/dead-letters';
 import { eventually } from '../../../support/eventually.ts';
 import { allDeferred, close, deliver, event, fixture, handledBy, inbox, open, SUCCESS } from './subscribed-app.ts';
@@ -12,6 +12,7 @@ test.each([
   ['a body that is not a CloudEvent', '{"hello":"world"}'],
   ['an event without a sequence', JSON.stringify(event({ sequence: '' }))],
   ['an event whose id is not a UUID', JSON.stringify(event({ id: '1; drop table lamp' }))],
+  ['an event whose event id is no UUIDv7', JSON.stringify(event({ eventid: uuidV4() }))],
   ['an empty body', ''],
   ['a body with a NUL', '\0'],
 ])('%s is acknowledged and becomes a dead letter with its raw body', async (_, raw) => {
@@ -78,6 +79,14 @@ describe.each([
     await eventually(async () =>
       expect(await fixture.database.sql('select 1 from eventing.kept_delivery where event_id = $1', [id])).toEqual([]),
     );
+  });
+
+  test('is applied although its event id is no UUIDv7: the previous release accepted those', async () => {
+    const delivered = event({ eventid: uuidV4() });
+    const id = await store(JSON.stringify(delivered), 'lamp-internal');
+    expect(await redrive(fixture.orm.em.fork(), name, id)).toBe('redriven');
+    inbox.wake();
+    await eventually(async () => expect(await handledBy(delivered.eventid)).toHaveLength(2));
   });
 
   test('stays dead, with the reason, when it is still unreadable', async () => {
