@@ -38,20 +38,20 @@ export function examineMissing({ gaps, events }: Missing): Finding[] {
   const byConsumer = Map.groupBy(gaps, ({ consumer }) => consumer);
   const byPlace = Map.groupBy(events, ({ appId, topic }) => `${appId} ${topic}`);
   return [
-    ...[...byConsumer].map(([consumer, [oldest, ...others]]) => {
-      const { from, to, source, aggregateId, since } = oldest!;
+    ...[...byConsumer].map(([consumer, its]) => {
+      const { from, to, source, aggregateId, since } = its[0]!;
       const range = from === to ? `event ${from}` : `events ${from} to ${to}`;
       return finding(
         `Consumer ${consumer}`,
-        `has ${count([oldest, ...others], 'gap', gaps.length >= PAGE)}, the oldest since ${since}: ${range} of ${source} ${aggregateId}`,
+        `has ${count(its, 'gap', gaps.length >= PAGE)}, the oldest since ${since}: ${range} of ${source} ${aggregateId}`,
         remedy('Have the missing events published again', 'gap-in-a-stream'),
       );
     }),
-    ...[...byPlace.values()].map(([oldest, ...others]) => {
-      const { appId, topic, since, type, eventId } = oldest!;
+    ...[...byPlace.values()].map((its) => {
+      const { appId, topic, since, type, eventId } = its[0]!;
       return finding(
         `App ${appId}`,
-        `never received ${count([oldest, ...others], 'event', events.length >= PAGE)} of ${topic}; requests for the oldest ended ${since}: ${type} ${eventId}`,
+        `never received ${count(its, 'event', events.length >= PAGE)} of ${topic}; requests for the oldest ended ${since}: ${type} ${eventId}`,
         remedy('Check its subscription, then have the events published again', 'event-never-received'),
       );
     }),

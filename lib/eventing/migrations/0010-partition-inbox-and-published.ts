@@ -84,8 +84,10 @@ function partition({ name, key, primaryKey, indexes, grants }: Table, roles: str
       ${text}
     end $$`;
   return [
-    // With a valid constraint, attaching the table reads no row. Ids beyond the bound are not of this system, and are refused from now on.
-    // A run that was interrupted long ago has left an earlier bound.
+    // Ids beyond the bound are not of this system, and are refused from now on. Deleted before the lock, and again under it.
+    ifPlain(`
+      delete from eventing.${name} where ${key} >= bound;`),
+    // With a valid constraint, attaching the table reads no row. A run that was interrupted long ago has left an earlier bound.
     ifPlain(`
       alter table eventing.${name} drop constraint if exists ${name}_bound;
       delete from eventing.${name} where ${key} >= bound;
@@ -175,8 +177,8 @@ begin
    order by bound.upper limit 1;
   if oldest.name is null then return null; end if;
   -- An id can be older than its row: a message waited for its publication, an event for its consumer. Such rows are kept in the default
-  -- partition. Nobody can add another one meanwhile, and all other partitions can be written. Whoever waits to add one blocks the drop,
-  -- which gives up before PostgreSQL looks for deadlocks.
+  -- partition. Only this partition cannot be written meanwhile. An insert that waits for it blocks the drop, which gives up before
+  -- PostgreSQL looks for deadlocks.
   execute format('lock table eventing.%I in exclusive mode', oldest.name);
   execute format('create temp table kept on commit drop as select * from eventing.%I where %I >= %L', oldest.name,
     case oldest.parent when 'inbox' then 'handled_at' else 'published_at' end, cutoff);

@@ -48,7 +48,7 @@ begin
       on conflict (aggregate_type, aggregate_id)
         do update set last_sequence = s.last_sequence + excluded.last_sequence, changed_at = clock_timestamp()
       returning last_sequence - v_head.events into v_sequence;
-    -- Under the head's lock, which whoever destroys the key holds as well.
+    -- A transaction that destroys the key holds the head's lock as well.
     if exists (select from eventing.encryption_key where aggregate_id = v_head.id and wrapped_key is null) then
       raise exception '% has recorded its last event: its key is destroyed', v_head.id;
     end if;
