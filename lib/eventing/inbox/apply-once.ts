@@ -43,11 +43,10 @@ export async function applyOnce(
   const isOwn = received.source === ownSource;
   const genuine = (em: EntityManager) => (isOwn ? asStored(em, received) : received);
   const mustRead = isHandled && consumer.read !== undefined;
-  // Reading may fail for long, and must not make a deferred delivery of an event that is applied, given up or too old.
+  // Reading may fail for long, and must not make a deferred delivery of an event that is applied or too old.
   if (mustRead && consumer.order === 'convergent') {
     const em = orm.em.fork();
     const progress = await progressOf(em, consumer, await genuine(em));
-    if (progress === 'given up' && row === undefined) return { kind: 'deferred' };
     if (progress === 'applied') {
       if (row !== undefined) await deleteDeferred(em, consumer.name, row);
       return { kind: 'duplicate' };

@@ -129,14 +129,11 @@ export async function defer(
   const slower = isSystemic && !isOutage(error) ? SLOWER : 0;
   const [row] = await execute<{ state: DeferredState }>(orm.em.fork(), DEFER, [
     ...[...columns, spent, describeError(error), maxAttempts, wait],
-    ...[isFirst, maxAttempts, isFirst, maxAttempts, wait, spent, slower, isFirst],
+    ...[maxAttempts, maxAttempts, wait, spent, slower, isFirst],
   ]);
   if (!row) throw new ConflictError(`event ${columns[1]} is deferred already, as a different event`);
   return row.state;
 }
-
-/** Only an operator revives a dead letter, and not a redelivery by the broker. */
-const STAYS = "(k.state = 'discarded' or k.state = 'dead' and ?)";
 
 const DEFER = `
 insert into eventing.kept_delivery as k
@@ -148,8 +145,8 @@ select c, e, s, a, n, t, v, r, spent, error, case when spent >= most then 'dead'
 on conflict (consumer, event_id) do update set
   attempts = k.attempts + excluded.attempts,
   last_error = excluded.last_error,
-  state = case when ${STAYS} then k.state when k.attempts + excluded.attempts >= ? then 'dead' else 'failing' end,
-  next_attempt_at = case when not ${STAYS} and k.attempts + excluded.attempts < ?
+  state = case when k.state = 'discarded' then k.state when k.attempts + excluded.attempts >= ? then 'dead' else 'failing' end,
+  next_attempt_at = case when k.state <> 'discarded' and k.attempts + excluded.attempts < ?
     then clock_timestamp() + least(? * power(2, least(k.attempts, 20) * ?), ${LONGEST_BACKOFF_MS}) * interval '1 millisecond'
       + least(? * (clock_timestamp() - k.received_at), ${LONGEST_BACKOFF_MS} * interval '1 millisecond') end
   where not ? or ${SAME_EVENT} = (excluded.stream, excluded.aggregate_id, excluded.sequence, excluded.event_type)

@@ -1,5 +1,6 @@
 import { Client } from 'pg';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { eventually } from '../../support/eventually.ts';
 import { runHousekeeping } from './run.ts';
 
 // What housekeeping deletes after KEEP_PUBLISHED_DAYS, 90 by default, and what it keeps.
@@ -17,6 +18,10 @@ const idFrom = (days: number) =>
 /** Replaces the first partition of a table by others. @param bounds days ago, the earliest first */
 async function partitionBy(table: 'inbox' | 'published', ...bounds: number[]): Promise<void> {
   await database.sql(`drop table eventing.${table}_first`);
+  await addPartitions(table, ...bounds);
+}
+
+async function addPartitions(table: 'inbox' | 'published', ...bounds: number[]): Promise<void> {
   const lowestIdFrom = async (days: number) =>
     (await database.sql<{ id: string }>(`select eventing.first_id_at(now() - interval '${days} days') as id`))[0]!.id;
   const ids = await Promise.all(bounds.map(lowestIdFrom));
@@ -70,6 +75,42 @@ test('the inbox reaches as far as before while nothing is dropped, or when more 
   await runHousekeeping(database, { KEEP_PUBLISHED_DAYS: '30' });
   await runHousekeeping(database, { KEEP_PUBLISHED_DAYS: '90' });
   expect(await reach()).toBe(35);
+  // Such as one that somebody attached again.
+  await addPartitions('inbox', 200, 150);
+  expect(await runHousekeeping(database)).toMatchObject({ dropped: ['inbox_200_days'] });
+  expect(await reach()).toBe(35);
+});
+
+test('a row that is written while its month is being dropped is kept', async () => {
+  await partitionBy('inbox', 150, 91);
+  const [holder, dropper, consumer] = ['owner', 'housekeeping', 'app'].map(
+    (role) => new Client({ connectionString: database.urls[role as keyof TestDatabase['urls']] }),
+  ) as [Client, Client, Client];
+  await Promise.all([holder, dropper, consumer].map((it) => it.connect()));
+  const waiting = async () =>
+    (
+      await database.sql<{ pid: number }>(
+        "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      )
+    ).length;
+  try {
+    // Stops the drop after it has looked for rows to keep, and before it drops.
+    await holder.query('begin; update eventing.horizon set first_id = first_id');
+    const [{ id }] = (await database.sql<{ id: string }>(`select ${idFrom(140)} as id`)) as [{ id: string }];
+    // It gives up after half a second, which a slow machine may miss.
+    let [hasGivenUp, isWritten] = [false, false];
+    const dropping = dropper.query('select eventing.drop_oldest(90)').then(() => (hasGivenUp = true));
+    await eventually(async () => expect(hasGivenUp || (await waiting()) === 1).toBe(true));
+    const writing = consumer
+      .query("insert into eventing.inbox (consumer, event_id) values ('late', $1)", [id])
+      .then(() => (isWritten = true));
+    await eventually(async () => expect(isWritten || (await waiting()) !== 1).toBe(true));
+    await holder.query('commit');
+    await Promise.all([dropping, writing]);
+  } finally {
+    await Promise.all([holder, dropper, consumer].map((it) => it.end()));
+  }
+  expect(await count("inbox where consumer = 'late'")).toBe(1);
 });
 
 test('confirmed messages are dropped by the month', async () => {

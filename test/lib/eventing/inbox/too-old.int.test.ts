@@ -4,6 +4,7 @@ import type { ReceivedEvent } from '#eventing/cloud-event';
 import type { Consumer } from '#eventing/consumer';
 import { redrive } from '#eventing/dead-letters';
 import { Inbox } from '#eventing/inbox';
+import { ConflictError, NotGenuineError } from '../../../../lib/eventing/store/genuine.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { eventOf } from '../fixture.ts';
 import { close, consumer, deferred, effects, fixture, open } from './effects.ts';
@@ -123,6 +124,13 @@ describe('An event that is too old is a dead letter as well', () => {
   });
 });
 
+test('a forged event that claims an old id is not genuine, and takes no row of the real one', async () => {
+  const it: Consumer = { ...consumer('convergent'), read: async () => undefined };
+  await using inbox = new Inbox(fixture.orm, { ownSource: '/lamp', log: silent });
+  await expect(inbox.deliver(it, eventFrom(100))).rejects.toThrow(NotGenuineError);
+  expect(await deferred(it)).toEqual([]);
+});
+
 test('an ordered consumer applies events of any age: its cursor says which come next', async () => {
   const it = consumer('ordered');
   await using inbox = start(it);
@@ -183,6 +191,18 @@ describe('A deferred event', () => {
     await inbox.deliver(it, event);
     isDown = false;
     await expectTooOld(it);
+  });
+
+  test('does not stand for a different event under its id, which is refused instead', async () => {
+    const it: Consumer = { ...consumer('convergent'), read: unavailable };
+    await using inbox = new Inbox(fixture.orm, { ownSource: '/other', log: silent });
+    const event = eventFrom(1);
+    await fixture.database.sql(
+      `insert into eventing.kept_delivery (consumer, event_id, stream, aggregate_id, sequence, event_type, state)
+       values ($1, $2, '/lamp', gen_random_uuid(), 7, 'lamp.inspected', 'dead')`,
+      [it.name, event.eventId],
+    );
+    await expect(inbox.deliver(it, event)).rejects.toThrow(ConflictError);
   });
 
   test('that another delivery has applied is not applied again, also when reading fails', async () => {
