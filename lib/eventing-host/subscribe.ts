@@ -55,7 +55,7 @@ export function subscribe({ stack, log, orm, system, appId, topics, config }: Su
   // Concurrently: each may be waiting for an upstream that does not respond, and the time for the shutdown is limited.
   stack.defer(async () => void (await Promise.all([watchdog, reconciler].map((it) => it[Symbol.asyncDispose]()))));
   const received = (topic: string, messageId?: string) => watchdog.received(topic, messageId);
-  const receiver = new Receiver({ orm, appId, topics, inbox, received, log });
+  const receiver = stack.use(new Receiver({ orm, appId, topics, inbox, received, log }));
   inbox.startBodies(appId, (due) => receiver.redeliver(due));
   return daprSubscriptions({ topics: Object.keys(topics), receiver, received, log });
 }

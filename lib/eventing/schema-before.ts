@@ -27,3 +27,6 @@ export const hasHorizon = (em: EntityManager): Promise<boolean> => has(em, 'regc
 
 /** Whether migration Eventing0011Append has run. */
 export const hasAppend = (em: EntityManager): Promise<boolean> => has(em, 'regproc', 'append_1');
+
+/** Whether migration Eventing0012ReceiveAndConfirm has run. */
+export const hasReceive = (em: EntityManager): Promise<boolean> => has(em, 'regproc', 'receive_1');

@@ -9,6 +9,7 @@ import { addRelayIndexes } from './migrations/0008-add-relay-indexes.ts';
 import { addOperatorActions } from './migrations/0009-add-operator-actions.ts';
 import { partitionInboxAndPublished } from './migrations/0010-partition-inbox-and-published.ts';
 import { addAppend } from './migrations/0011-add-append.ts';
+import { addReceiveAndConfirm } from './migrations/0012-add-receive-and-confirm.ts';
 
 /**
  * Returns the migrations of schema `eventing` for one system's database, oldest first. List them before the system's own.
@@ -30,5 +31,6 @@ export function eventingMigrations({ roles }: { roles: string }) {
     { name: 'Eventing0009OperatorActions', class: addOperatorActions(roles) },
     { name: 'Eventing0010Partitions', class: partitionInboxAndPublished(roles) },
     { name: 'Eventing0011Append', class: addAppend(roles) },
+    { name: 'Eventing0012ReceiveAndConfirm', class: addReceiveAndConfirm(roles) },
   ];
 }

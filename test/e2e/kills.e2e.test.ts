@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { Api } from '../../local/demo/api.ts';
 import { type Answer, caller } from '../support/call.ts';
 import { eventually } from '../support/eventually.ts';
-import { acceptRepeats, messagesOf } from './broker.ts';
+import { acceptRepeats, countUnacknowledged, messagesOf } from './broker.ts';
 import { deliveryTotals } from './invariants.ts';
-import { ownSystem, type Person } from './own-system.ts';
+import { ownSystem } from './own-system.ts';
 import { closeTransactionGate } from './transaction-gate.ts';
+import { workerCases } from './worker-cases.ts';
 import { startWriteLog, stopWriteLog } from './write-log.ts';
 
 const system = ownSystem({ RESEND_AFTER_SECONDS: '5' });
@@ -55,69 +56,25 @@ test('a relay killed between publishing and marking publishes again; each effect
   await eventually(async () => expect(await count('login_record', 'session_number = $1', number)).toBe(1));
 });
 
-/** The effects of a login in one worker. */
-interface WorkerCase {
-  readonly worker: string;
-  /** The rows that its transaction writes. */
-  readonly writes: { readonly table: string; readonly when?: string };
-  /** @returns a login that triggers the worker, and a count of each of its effects */
-  prepare(): Promise<{ logIn(): Promise<unknown>; effects(): Promise<number[]> }>;
-}
+test('messages acknowledged and not yet confirmed when the recorder is killed are sent again', async () => {
+  const person = await register();
+  await expectSettled();
+  for (const topic of ['member-internal', 'member-external']) await acceptRepeats(running().brokerUrl, topic);
+  const where = { table: 'eventing.published', at: 'statement' } as const;
+  await using transactionGate = await closeTransactionGate(superuserUrl(), where);
+  const before = await count('eventing.published', 'true');
+  await logIn(person);
+  await transactionGate.waitUntilReached();
+  await eventually(async () => expect(await countUnacknowledged(running().brokerUrl)).toBe(0));
+  await control('kill', 'publish-recorder');
+  await transactionGate.terminateBlocked();
+  expect(await count('eventing.published', 'true')).toBe(before);
+  await transactionGate.open();
+  await expectSettled();
+  expect(await count('eventing.published', 'true')).toBe(before + 2);
+});
 
-const countEvents = (type: string, { id }: Person) =>
-  count('eventing.event_store', 'event_type = $1 and aggregate_id = $2', type, id);
-const countExternalMessages = (type: string, { id }: Person) =>
-  count(
-    'eventing.published p join eventing.event_store e on e.id = p.event_id',
-    `p.channel = 'external' and e.event_type = $1 and e.aggregate_id = $2`,
-    type,
-    id,
-  );
-const countLogouts = (member: Person) =>
-  Promise.all([countEvents('member.logged-out', member), countExternalMessages('member.logged-out', member)]);
-
-const workerCases: WorkerCase[] = [
-  {
-    worker: 'device-login-recorder',
-    writes: { table: 'login_record' },
-    async prepare() {
-      const person = await register();
-      const effects = () =>
-        Promise.all(['login_record', 'public.written'].map((table) => count(table, 'member_id = $1', person.id)));
-      return { logIn: () => logIn(person), effects };
-    },
-  },
-  {
-    worker: 'external-broadcaster',
-    writes: { table: 'eventing.outbox', when: `new.channel = 'external'` },
-    async prepare() {
-      const person = await register();
-      const effects = async () => [await countExternalMessages('member.logged-in', person)];
-      return { logIn: () => logIn(person), effects };
-    },
-  },
-  {
-    worker: 'other-device-logout',
-    writes: { table: 'eventing.event_store', when: `new.event_channel = 'other-device-logout'` },
-    async prepare() {
-      const person = await register();
-      await logIn(person);
-      return { logIn: () => logIn(person), effects: () => countLogouts(person) };
-    },
-  },
-  {
-    worker: 'other-member-logout',
-    writes: { table: 'eventing.event_store', when: `new.event_channel = 'other-member-logout'` },
-    async prepare() {
-      const [superseded, later] = [await register(), await register()];
-      const device = randomUUID();
-      await logIn(superseded, device);
-      return { logIn: () => logIn(later, device), effects: () => countLogouts(superseded) };
-    },
-  },
-];
-
-describe.each(workerCases)('Worker $worker', ({ worker, writes, prepare }) => {
+describe.each(workerCases(system))('Worker $worker', ({ worker, writes, prepare }) => {
   beforeAll(() => system.sql(startWriteLog));
   afterAll(() => system.sql(stopWriteLog));
 

@@ -1,5 +1,6 @@
 import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Client } from 'pg';
+import type { TestDatabase } from '../support/database.ts';
 
 interface PlanNode {
   readonly 'Node Type': string;
@@ -26,10 +27,30 @@ export interface Cost {
   readonly scanned: readonly string[];
 }
 
-/** A relay's connection that notes the cost of each statement while `isExplaining`. */
+/**
+ * Has PostgreSQL send new connections the plans of all statements, those in functions included.
+ * https://www.postgresql.org/docs/current/auto-explain.html
+ */
+export async function explainFunctions({ sql, urls }: TestDatabase): Promise<void> {
+  const settings = {
+    session_preload_libraries: 'auto_explain',
+    'auto_explain.log_min_duration': 0,
+    'auto_explain.log_analyze': true,
+    'auto_explain.log_buffers': true,
+    'auto_explain.log_nested_statements': true,
+    'auto_explain.log_format': 'json',
+    'auto_explain.log_level': 'notice',
+  };
+  const database = new URL(urls.owner).pathname.slice(1);
+  for (const [name, value] of Object.entries(settings))
+    await sql(`alter database ${database} set ${name} = '${value}'`);
+}
+
+/** A relay's connection that notes the cost of each statement while `isExplaining`; for `explainFunctions`, of those in functions. */
 export class ExplainingLease {
   readonly costs: Cost[] = [];
   isExplaining = true;
+  readonly #nested: Cost[] = [];
   readonly #client: Client;
   #isInTransaction = false;
   /** For statements that read which partitions a relay leases: all. */
@@ -37,6 +58,12 @@ export class ExplainingLease {
 
   constructor(client: Client) {
     this.#client = client;
+    client.on('notice', ({ message = '' }) => {
+      const json = /plan:\n(\{.*\})$/s.exec(message)?.[1];
+      if (!json) return;
+      const { 'Query Text': text, Plan: plan } = JSON.parse(json) as { 'Query Text': string; Plan: PlanNode };
+      this.#nested.push(costOf(text, plan, []));
+    });
   }
 
   tenureOf(): number {
@@ -49,8 +76,11 @@ export class ExplainingLease {
     const { rows } = await this.#client.query(`explain (analyze, buffers, format json) ${text}`, values as unknown[]);
     // Writes must not happen twice.
     await this.#client.query(this.#isInTransaction ? 'rollback to explained' : 'rollback');
+    this.#nested.length = 0;
     const result = await this.#client.query(text, values as unknown[]);
-    this.costs.push(costOf(text, rows[0]['QUERY PLAN'][0].Plan, result.rows));
+    // The last one is the statement itself.
+    const nested = this.#nested.slice(0, -1);
+    this.costs.push(...(nested.length > 0 ? nested : [costOf(text, rows[0]['QUERY PLAN'][0].Plan, result.rows)]));
     return result.rows as Row[];
   }
 
@@ -117,7 +147,7 @@ function costOf(text: string, plan: PlanNode, rows: readonly Record<string, unkn
   return {
     statement: text.trim().split('\n')[0]!.slice(0, 100),
     read: Math.round(read.reduce((sum, it) => sum + it, 0)),
-    returned: Math.max(rows.length, ...arrays.map(({ length }) => length)),
+    returned: Math.max(rows.length, plan['Actual Rows'], ...arrays.map(({ length }) => length)),
     buffers: plan['Shared Hit Blocks'] + plan['Shared Read Blocks'],
     indexes: [...new Set(nodes.flatMap((it) => it['Index Name'] ?? []))],
     scanned: scans.filter((it) => it['Node Type'] === 'Seq Scan').map((it) => it['Relation Name']!),

@@ -8,30 +8,13 @@ import { SAME_EVENT } from './deferred-deliveries.ts';
 /** An event older than the inbox reaches: whether a convergent consumer has applied it is not known. */
 export class TooOldError extends Error {
   override readonly name = 'TooOldError';
-}
 
-/**
- * Inserts the inbox row of an event that is being applied. A concurrent insertion of the same row is waited for.
- * @param age whether an event that is older than the inbox reaches is refused
- * @returns false when there was a row, or the event is too old
- */
-export async function insertInboxRow(
-  em: EntityManager,
-  { name }: Pick<Consumer, 'name'>,
-  { eventId }: Pick<ReceivedEvent, 'eventId'>,
-  age: 'any age' | 'if not too old',
-): Promise<boolean> {
-  const isBounded = age === 'if not too old' && (await hasHorizon(em));
-  const rows = await execute(em, isBounded ? INSERT_BOUNDED : INSERT, [name, eventId, ...(isBounded ? [eventId] : [])]);
-  return rows.length > 0;
+  /** @param horizon the oldest id that the inbox still has */
+  constructor(eventId: string, horizon: string) {
+    const [at, reach] = [momentOf(eventId), momentOf(horizon)];
+    super(`The event is from ${at}, and the inbox reaches back to ${reach}: whether it was applied is not known`);
+  }
 }
-
-// In one statement, so that the horizon cannot move in between: housekeeping waits for this transaction before it drops rows.
-const INSERT_BOUNDED = `
-insert into eventing.inbox (consumer, event_id) select ?, ?
- where ?::uuid >= (select first_id from eventing.horizon where name = 'inbox') on conflict do nothing returning event_id`;
-const INSERT =
-  'insert into eventing.inbox (consumer, event_id) values (?, ?) on conflict do nothing returning event_id';
 
 /**
  * Returns what a convergent consumer has done with an event: applied it, deferred it, given it up (dead or discarded), or none of these.
@@ -51,10 +34,7 @@ export async function progressOf(
   if (isApplied) return 'applied';
   if (state !== null) return state === 'dead' || state === 'discarded' ? 'given up' : 'deferred';
   if (!isTooOld) return 'none';
-  const [at, reach] = [momentOf(eventId), momentOf(horizon)];
-  throw new TooOldError(
-    `The event is from ${at}, and the inbox reaches back to ${reach}: whether it was applied is not known`,
-  );
+  throw new TooOldError(eventId, horizon);
 }
 
 const PROGRESS = `

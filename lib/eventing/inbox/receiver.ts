@@ -1,15 +1,14 @@
-import { isDeepStrictEqual } from 'node:util';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import { ALL_TARGETS, assertUuidV7, parseEnvelope, type ReceivedEvent } from '../cloud-event.ts';
 import type { Consumer } from '../consumer.ts';
 import { databaseFault } from '../database-faults.ts';
-import type { Recorder } from '../outbox/recorder.ts';
 import type { OtherPublisher, WatchedTopic } from '../recovery/subscription-watchdog.ts';
-import { execute } from '../sql.ts';
-import { asStored, ConflictError } from '../store/genuine.ts';
+import { ConflictError } from '../store/genuine.ts';
+import { ConfirmationQueue } from './confirmation-queue.ts';
 import { deferBody, deleteBody } from './deferred-bodies.ts';
 import type { Due } from './deferred-deliveries.ts';
 import type { Inbox } from './inbox.ts';
+import type { Recorder } from './recorder.ts';
 
 /** The subscription of this process to a topic. */
 export interface Subscriber extends WatchedTopic {
@@ -45,15 +44,22 @@ interface Received {
 }
 
 /** Parses the messages received on a topic, and passes each to the recorder and the consumers of this process. */
-export class Receiver {
+export class Receiver implements AsyncDisposable {
   readonly #options: ReceiverOptions;
+  readonly #confirmations = new ConfirmationQueue();
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
   }
 
+  /** Resolves when no confirmation is in progress any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#confirmations[Symbol.asyncDispose]();
+  }
+
   /**
-   * Resolves when the body may be acknowledged: every consumer has applied or deferred the event, or the body is deferred.
+   * Resolves when the body may be acknowledged: every consumer has applied or deferred the event, or the body is deferred. The recorder may
+   * still be at work.
    * @param readError why the body cannot be used, if so
    * @throws when the database cannot be reached, so that nothing could be recorded
    */
@@ -76,16 +82,17 @@ export class Receiver {
       if (row === undefined) assertUuidV7(parsed);
       event = parsed;
       this.#options.received?.(topic, event.messageId);
-      await this.#dispatch(topic, event, raw);
+      await this.#dispatch({ topic, raw, row }, event);
       return 'handled';
     } catch (error) {
-      if (isDatabaseOutage(error)) throw error;
       await this.#defer({ topic, raw, row }, error, event);
       return 'deferred';
     }
   }
 
+  /** @throws `error` if the database cannot be reached */
   async #defer({ topic, raw, row }: Received, error: unknown, event: ReceivedEvent | undefined): Promise<void> {
+    if (isDatabaseOutage(error)) throw error;
     const { orm, appId, log } = this.#options;
     // Retrying cannot help a body that is unreadable or not genuine.
     const isFinal = event === undefined || error instanceof ConflictError;
@@ -104,48 +111,23 @@ export class Receiver {
   }
 
   /** Delivers to each consumer in a transaction of its own, so that no failure affects another consumer. */
-  async #dispatch(topic: string, event: ReceivedEvent, raw: string): Promise<void> {
+  async #dispatch(received: Received, event: ReceivedEvent): Promise<void> {
+    const { topic, raw, row } = received;
     const { appId, inbox, topics } = this.#options;
     const { source, consumers = [], recorder, dataOf = ({ data }) => data } = topics[topic]!;
     if (event.source !== source)
       throw new ConflictError(`received an event of ${event.source} on ${topic}, where only ${source} may publish`);
+    const confirm = async () => await recorder?.confirm({ topic, event, dataOf });
+    if (consumers.length === 0 && row === undefined)
+      return await this.#confirmations.add(() => confirm().catch((error) => this.#defer(received, error, event)));
     // Consumers ignore a message for another target; the recorder confirms it all the same.
     const isForThisApp = event.target === ALL_TARGETS || event.target === appId;
     const deliveries = isForThisApp ? consumers.map((consumer) => inbox.deliver(consumer, event, { raw })) : [];
-    const outcomes = await Promise.allSettled([
-      recorder && this.#confirm(recorder, { topic, event, dataOf }),
-      ...deliveries,
-    ]);
+    const outcomes = await Promise.allSettled([confirm(), ...deliveries]);
     const errors = outcomes.flatMap((it) => (it.status === 'rejected' ? [it.reason as unknown] : []));
     if (errors.length > 0) throw errors.find(isDatabaseOutage) ?? errors[0];
   }
-
-  /**
-   * Confirms a message after checking that it is the one that was sent. By its id alone, which others can read, a
-   * forged message could confirm the real one and remove it from the outbox unsent.
-   * @throws ConflictError when it differs from the stored event or the sent message
-   */
-  async #confirm(recorder: Recorder, { topic, event, dataOf }: Confirmation): Promise<void> {
-    const em = this.#options.orm.em.fork();
-    const stored = await asStored(em, event);
-    if (event.time !== stored.time || !isDeepStrictEqual(event.data, dataOf(stored)))
-      throw new ConflictError(`the message of event ${event.eventId} differs from the stored event`);
-    const [sent] = await execute<{ event_id: string; topic: string; target: string }>(em, SENT, [event.messageId]);
-    if (sent && (sent.event_id !== event.eventId || sent.topic !== topic || sent.target !== event.target))
-      throw new ConflictError(
-        `message ${event.messageId} was sent to ${sent.topic} for ${sent.target} with event ${sent.event_id}, not as received`,
-      );
-    await recorder.confirm(event.messageId);
-  }
 }
-
-interface Confirmation {
-  readonly topic: string;
-  readonly event: ReceivedEvent;
-  readonly dataOf: (event: ReceivedEvent) => unknown;
-}
-
-const SENT = 'select event_id, topic, target from eventing.delivery where id = ?';
 
 /** The only case for broker redelivery: every other failure can be recorded in the database. */
 const isDatabaseOutage = (error: unknown): boolean => databaseFault(error) === 'outage';

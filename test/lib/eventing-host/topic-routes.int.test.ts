@@ -1,5 +1,5 @@
 import { v7 as uuid } from 'uuid';
-import { Recorder } from '#eventing/recorder';
+import { confirm } from '../../support/confirm.ts';
 import { type LampApi, startLampApi } from './api.ts';
 
 let api: LampApi;
@@ -20,9 +20,8 @@ test('the latest confirmed event of a topic is returned', async () => {
     `select id, event_id from eventing.outbox where ordering_key = $1 order by position`,
     [lamp.id],
   );
-  const recorder = new Recorder(fixture.orm);
   for (const [i, { id, event_id: eventId }] of messages.entries()) {
-    await recorder.confirm(id);
+    await confirm(fixture.database, id);
     const expected = { eventId, aggregateId: lamp.id, sequence: i + 1 };
     expect(await request('GET', path)).toEqual({ status: 200, body: expected });
   }
@@ -38,8 +37,7 @@ test('published events are listed by position, without their values', async () =
     'select id, event_id from eventing.outbox where ordering_key = $1 order by position',
     [lamp.id],
   );
-  const recorder = new Recorder(fixture.orm);
-  for (const { id } of messages) await recorder.confirm(id);
+  await confirm(fixture.database, ...messages.map(({ id }) => id));
   const after = (position: string, more = '') => request('GET', `${path}?ageMs=0&after=${position}${more}`);
   const { body: both } = await after(beginning.next);
   expect(both.events).toEqual(
@@ -85,8 +83,7 @@ describe('Republishing a published event', () => {
       'select id, event_id from eventing.outbox where ordering_key = $1 order by position',
       [lamp.id],
     );
-    const recorder = new Recorder(fixture.orm);
-    for (const { id } of messages) await recorder.confirm(id);
+    await confirm(fixture.database, ...messages.map(({ id }) => id));
     await fixture.database.sql(
       `insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
        select gen_random_uuid(), event_id, 'external', 'lamp-external', 'ALL', 0, now(), now()

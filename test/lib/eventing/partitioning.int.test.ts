@@ -1,7 +1,7 @@
 import { Client } from 'pg';
-import { Recorder } from '#eventing/recorder';
 import { eventingMigrations } from '#eventing/schema';
 import { migrate } from '#process/database';
+import { confirm } from '../../support/confirm.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { eventually } from '../../support/eventually.ts';
 import { openFixture } from './fixture.ts';
@@ -146,12 +146,12 @@ test('a migration that waits too long for a transaction fails, and the next run 
 
 test('messages are confirmed once and found afterwards', async () => {
   await using fixture = await openFixture();
-  const recorder = new Recorder(fixture.orm);
   const [{ id }] = (await fixture.database.sql<{ id: string }>(
     `insert into eventing.outbox (id, event_id, channel, topic, ordering_key, envelope)
      select id, gen_random_uuid(), 'internal', 'lamp-internal', 'k', '{}' from (select ${idAt('now()')} as id) n returning id`,
   )) as [{ id: string }];
-  expect([await recorder.confirm(id), await recorder.confirm(id)]).toEqual([true, true]);
+  await confirm(fixture.database, id);
+  await confirm(fixture.database, id);
   expect(
     await fixture.database.sql(
       'select state from eventing.delivery, lateral (select published_at is not null as state) s',

@@ -25,10 +25,10 @@ beforeEach(() => {
 
 /** Delivers events to all consumers of a topic in this process, as daprd would. */
 export async function deliver(topic: string, events: readonly ReceivedEvent[]): Promise<void> {
-  const { recorder, consumers = [] } = topics[topic]!;
+  const { recorder, dataOf = ({ data }) => data, consumers = [] } = topics[topic]!;
   for (const event of events) {
     await Promise.all([
-      recorder?.confirm(event.messageId),
+      recorder?.confirm({ topic, event, dataOf }),
       ...consumers.map((consumer) => inbox.deliver(consumer, event)),
     ]);
   }

@@ -24,9 +24,10 @@ const loginWorkers = ['device-login-recorder', 'other-device-logout', 'other-mem
 
 /** Delivers messages to a worker, as daprd would. */
 async function deliverTo(worker: string, messages: readonly ReceivedEvent[]): Promise<void> {
-  const { 'member-internal': subscriber } = workers[worker]!({ orm: system.orm, keyring: system.keyring });
+  const topic = 'member-internal';
+  const { [topic]: subscriber } = workers[worker]!({ orm: system.orm, keyring: system.keyring });
   for (const message of messages) {
-    await subscriber!.recorder?.confirm(message.messageId);
+    await subscriber!.recorder?.confirm({ topic, event: message, dataOf: ({ data }) => data });
     for (const consumer of subscriber!.consumers ?? []) await inbox.deliver(consumer, message);
   }
 }

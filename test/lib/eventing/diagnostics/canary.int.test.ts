@@ -4,7 +4,7 @@ import { readEnvelope } from '#eventing/cloud-event';
 import type { Consumer } from '#eventing/consumer';
 import { broadcaster } from '#eventing/external-broadcaster';
 import { Inbox } from '#eventing/inbox';
-import { Recorder } from '#eventing/recorder';
+import { confirm } from '../../../support/confirm.ts';
 import { type Fixture, lampEvents, lamps, openFixture } from '../fixture.ts';
 
 let fixture: Fixture;
@@ -40,7 +40,7 @@ const relayAll = () =>
   fixture.database.sql(`with taken as (delete from eventing.outbox returning *)
     insert into eventing.relayed (id, event_id, channel, topic, partition, ordering_key, target, envelope, attempts, created_at, relayed_at, resend_at)
     select id, event_id, channel, topic, partition, ordering_key, target, envelope, attempts, created_at, now(), 'infinity' from taken`);
-const confirm = async (topic: string) => new Recorder(fixture.orm).confirm((await message(topic)).messageId);
+const confirmOn = async (topic: string) => confirm(fixture.database, (await message(topic)).messageId);
 const deliver = async (consumer: Consumer, event: ReturnType<typeof readEnvelope>) => {
   await using inbox = new Inbox(fixture.orm, { ownSource: '/lamp', log: silentLog });
   await inbox.deliver(consumer, event);
@@ -68,7 +68,7 @@ test('a canary’s passed hops are counted, and the next hop names its problem',
     problem: expect.stringMatching(/no consumer has received it/),
   });
   const event = await message('lamp-internal');
-  await confirm('lamp-internal');
+  await confirmOn('lamp-internal');
   expect(await progressOf(id)).toMatchObject({
     passed: 4,
     at: 'external-broadcaster',
@@ -82,7 +82,7 @@ test('a canary’s passed hops are counted, and the next hop names its problem',
     at: 'recorder of lamp-external',
     problem: expect.stringMatching(/is not confirmed/),
   });
-  await confirm('lamp-external');
+  await confirmOn('lamp-external');
   expect(await progressOf(id)).toEqual({ passed: 7 });
 });
 
@@ -112,7 +112,7 @@ test('a broadcaster that fails on the canary is named with its error', async () 
   await deliver({ ...externalBroadcaster, handle: async () => Promise.reject(new Error('no room')) }, event);
   // The canary has reached the broadcaster, so the topic works.
   expect(await progressOf(id)).toMatchObject({ at: 'recorder of lamp-internal' });
-  await confirm('lamp-internal');
+  await confirmOn('lamp-internal');
   expect(await progressOf(id)).toMatchObject({
     at: 'external-broadcaster',
     problem: expect.stringMatching(/cannot apply it \(failing\): .*no room/),
@@ -121,10 +121,10 @@ test('a broadcaster that fails on the canary is named with its error', async () 
 
 test('a broadcaster that waits for an earlier canary is reported as such', async () => {
   await send();
-  await confirm('lamp-internal');
+  await confirmOn('lamp-internal');
   const id = await send();
   await deliver(externalBroadcaster, await message('lamp-internal'));
-  await confirm('lamp-internal');
+  await confirmOn('lamp-internal');
   expect(await progressOf(id)).toMatchObject({
     at: 'external-broadcaster',
     problem: expect.stringMatching(/an earlier canary/),

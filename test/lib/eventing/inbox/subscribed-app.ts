@@ -18,6 +18,7 @@ const log = { warn: () => void warnings++, error: () => undefined };
 /** Opened by `open`, disposed by `close`. */
 export let fixture: Fixture;
 export let server: Server & AsyncDisposable;
+let receiver: Receiver;
 export let inbox: Inbox;
 export const names = { first: `first-${uuid()}`, second: `second-${uuid()}`, inOrder: `in-order-${uuid()}` };
 /** Whether a consumer fails from now on. */
@@ -56,7 +57,7 @@ export async function open() {
     },
   };
   const received = (topic: string, messageId?: string) => void receipts.push(messageId ?? topic);
-  const receiver = new Receiver({ orm: fixture.orm, appId: 'porch', topics, inbox, received, log });
+  receiver = new Receiver({ orm: fixture.orm, appId: 'porch', topics, inbox, received, log });
   inbox.startBodies('porch', (due) => receiver.redeliver(due));
   const app = new Koa();
   app.silent = true;
@@ -65,6 +66,7 @@ export async function open() {
 }
 export async function close() {
   await server[Symbol.asyncDispose]();
+  await receiver[Symbol.asyncDispose]();
   await inbox[Symbol.asyncDispose]();
   await fixture[Symbol.asyncDispose]();
 }

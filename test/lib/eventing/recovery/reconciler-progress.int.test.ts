@@ -1,6 +1,6 @@
 import { Reconciler } from '#eventing/reconciler';
-import { Recorder } from '#eventing/recorder';
 import { ownPublisher, type Publisher } from '#eventing/republish';
+import { confirm } from '../../../support/confirm.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { lamps } from '../fixture.ts';
 import {
@@ -192,8 +192,7 @@ test('an uncommitted confirmation is awaited before its position is passed', asy
 });
 
 async function confirmAllExcept(messageId: string): Promise<void> {
-  const recorder = new Recorder(fixture.orm);
   for (const { event } of await pendingMessages())
-    if (event.messageId !== messageId) await recorder.confirm(event.messageId);
+    if (event.messageId !== messageId) await confirm(fixture.database, event.messageId);
   await fixture.database.sql('delete from eventing.outbox where id = $1', [messageId]);
 }

@@ -1,8 +1,8 @@
 import { type ReceivedEvent, readEnvelope } from '#eventing/cloud-event';
 import type { Consumer } from '#eventing/consumer';
 import { Reconciler, type ReconcilerOptions } from '#eventing/reconciler';
-import { Recorder } from '#eventing/recorder';
 import { ownPublisher, type Publisher } from '#eventing/republish';
+import { confirm } from '../../../support/confirm.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { type Fixture, type Lamp, lamps, openFixture } from '../fixture.ts';
 
@@ -75,8 +75,7 @@ export async function pendingMessages(): Promise<PendingMessage[]> {
 /** Confirms all pending messages. @returns them */
 export async function confirmAll(): Promise<PendingMessage[]> {
   const messages = await pendingMessages();
-  const recorder = new Recorder(fixture.orm);
-  for (const { event } of messages) await recorder.confirm(event.messageId);
+  await confirm(fixture.database, ...messages.map(({ event }) => event.messageId));
   return messages;
 }
 

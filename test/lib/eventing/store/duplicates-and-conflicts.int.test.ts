@@ -4,7 +4,7 @@ import { readEnvelope } from '#eventing/cloud-event';
 import type { Consumer } from '#eventing/consumer';
 import { discard } from '#eventing/dead-letters';
 import { Inbox } from '#eventing/inbox';
-import { Recorder } from '#eventing/recorder';
+import { confirm } from '../../../support/confirm.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { eventOf, type Fixture, type Lamp, openFixture } from '../fixture.ts';
 import { deferredOf, installInspectedLamp, internalMessagesOf, startOwnApps } from './own-apps.ts';
@@ -48,12 +48,11 @@ test('messages delivered twice and shuffled leave no dead letter; each event is 
 
 /** Confirms what is still in the outbox. @returns the numbers of a lamp's published messages, internal and external */
 async function published(aggregateId: string): Promise<number[]> {
-  const recorder = new Recorder(fixture.orm);
   const waiting = await fixture.database.sql<{ envelope: object }>(
     'select envelope from eventing.outbox where ordering_key = $1',
     [aggregateId],
   );
-  for (const { envelope } of waiting) await recorder.confirm(readEnvelope(envelope).messageId);
+  await confirm(fixture.database, ...waiting.map(({ envelope }) => readEnvelope(envelope).messageId));
   const rows = await fixture.database.sql<{ n: number }>(
     `select count(*)::int as n from eventing.published p join eventing.event_store e on e.id = p.event_id
       where e.aggregate_id = $1 group by p.channel`,

@@ -136,8 +136,8 @@ describe('A forged event of the own system', () => {
     await using apps = ownApps();
     const [envelope] = await messagesOf(await fixture.install());
     await apps.receive(forgedFrom(envelope!, {}), 'lamp-external');
-    expect(await deferred(apps.appId)).toMatchObject([{ state: 'dead' }]);
-    expect(errors).toHaveLength(1);
+    await eventually(async () => expect(await deferred(apps.appId)).toMatchObject([{ state: 'dead' }]));
+    await eventually(() => expect(errors).toHaveLength(1));
   });
 
   test.each<[string, (real: Record<string, unknown>, other: Record<string, unknown>) => object]>([
@@ -160,11 +160,11 @@ describe('A forged event of the own system', () => {
     };
     const [real, other] = [await externalOf(), await externalOf()];
     await apps.receive(forge(real, other), 'lamp-external');
-    expect(await deferred(apps.appId)).toMatchObject([{ state: 'dead' }]);
+    await eventually(async () => expect(await deferred(apps.appId)).toMatchObject([{ state: 'dead' }]));
     const waiting = 'select 1 from eventing.outbox where id = any($1::uuid[])';
     expect(await fixture.database.sql(waiting, [[real.id, other.id]])).toHaveLength(2);
     await apps.receive(real, 'lamp-external');
-    expect(await fixture.database.sql(waiting, [[real.id, other.id]])).toHaveLength(1);
+    await eventually(async () => expect(await fixture.database.sql(waiting, [[real.id, other.id]])).toHaveLength(1));
   });
 
   test('that is redriven becomes a dead letter again, in the same row', async () => {

@@ -27,7 +27,10 @@ export function startOwnApps(
     inbox,
     consumer,
     receive: (envelope: object, topic = 'lamp-internal') => receiver.receive(topic, JSON.stringify(envelope)),
-    [Symbol.asyncDispose]: () => inbox[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await receiver[Symbol.asyncDispose]();
+      await inbox[Symbol.asyncDispose]();
+    },
   };
 }
 
