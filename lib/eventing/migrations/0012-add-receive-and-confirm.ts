@@ -126,10 +126,11 @@ begin
   v_last := p_sequence;
   loop
     v_is_discarded := false;
-    for v_row in
+    -- Planned each time: a plan that is kept from when the table was empty may read all rows of the consumer.
+    for v_row in execute $next$
       update eventing.kept_delivery k set next_attempt_at = case when k.state in ('early', 'failing') then clock_timestamp() end
-        where k.consumer = p_consumer and k.stream = p_stream and k.aggregate_id = p_aggregate_id and k.sequence = v_last + 1
-        returning k.state, k.event_id, k.event_type
+        where k.consumer = $1 and k.stream = $2 and k.aggregate_id = $3 and k.sequence = $4 returning k.state, k.event_id, k.event_type
+    $next$ using p_consumer, p_stream, p_aggregate_id, v_last + 1
     loop
       is_due := is_due or v_row.state in ('early', 'failing');
       if v_row.state = 'discarded' and not v_is_discarded then
@@ -148,10 +149,10 @@ revoke all on function eventing.receive_1 from public;
 grant execute on function eventing.receive_1 to $roles_app;
 `;
 
-// Whether a row of the outbox or of `relayed`, as `o`, is the message that was received.
-const SAME = `(v_message.is_verified or (o.event_id, o.topic, o.target) = (v_message.event_id, v_message.topic, v_message.target)
-      and (o.envelope ->> 'type', o.envelope ->> 'subject', o.envelope ->> 'time') = (v_message.type, v_message.subject, v_message.time)
-      and (o.envelope ->> 'sequence')::bigint = v_message.sequence and o.envelope -> 'data' = v_message.data)`;
+// Whether the row that was read is the message that was received.
+const IS_SAME = `(v_message.is_verified or (v_row.event_id, v_row.topic, v_row.target) = (v_message.event_id, v_message.topic, v_message.target)
+      and (v_row.envelope ->> 'type', v_row.envelope ->> 'subject', v_row.envelope ->> 'time') = (v_message.type, v_message.subject, v_message.time)
+      and (v_row.envelope ->> 'sequence')::bigint = v_message.sequence and v_row.envelope -> 'data' = v_message.data)`;
 
 const confirm = `
 -- Records messages as published that were received back from their topic, and returns their ids: of those that wait to be confirmed and are as
@@ -161,6 +162,7 @@ create function eventing.confirm_1(p_messages jsonb) returns setof uuid language
 declare
   v_message record;
   v_row record;
+  v_is_same boolean;
 begin
   -- The commit does not wait for the disk: a confirmation that a crash of PostgreSQL loses costs a repeat.
   perform set_config('synchronous_commit', 'off', true);
@@ -171,14 +173,20 @@ begin
       -- As the relay locks them.
       order by m.id
   loop
+    -- By the id alone: with more conditions, a plan that is kept from when the table was empty may use another index.
     -- A message can be received back before it is recorded as sent: then the present is the latest moment that can be true.
-    delete from eventing.outbox o where o.id = v_message.id and ${SAME}
-      returning o.event_id, o.channel, o.topic, o.target, o.attempts, o.created_at, clock_timestamp() as relayed_at into v_row;
-    if not found then
-      delete from eventing.relayed o where o.id = v_message.id and ${SAME}
-        returning o.event_id, o.channel, o.topic, o.target, o.attempts, o.created_at, o.relayed_at into v_row;
-    end if;
+    select o.event_id, o.channel, o.topic, o.target, o.envelope, o.attempts, o.created_at, clock_timestamp() as relayed_at into v_row
+      from eventing.outbox o where o.id = v_message.id for update;
     if found then
+      v_is_same := ${IS_SAME};
+      if v_is_same then delete from eventing.outbox o where o.id = v_message.id; end if;
+    else
+      select o.event_id, o.channel, o.topic, o.target, o.envelope, o.attempts, o.created_at, o.relayed_at into v_row
+        from eventing.relayed o where o.id = v_message.id for update;
+      v_is_same := found and ${IS_SAME};
+      if v_is_same then delete from eventing.relayed o where o.id = v_message.id; end if;
+    end if;
+    if v_is_same then
       insert into eventing.published (id, event_id, channel, topic, target, attempts, created_at, relayed_at)
         values (v_message.id, v_row.event_id, v_row.channel, v_row.topic, v_row.target, v_row.attempts, v_row.created_at, v_row.relayed_at)
         on conflict (id) do nothing;
