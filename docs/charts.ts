@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
-import { renamedValues } from '#process/renamed';
+import { renamedValues, replacedValues } from '#process/renamed';
 
 const folder = join(import.meta.dirname, '../charts');
 
@@ -73,15 +73,23 @@ function group(map: YAMLMap<unknown, unknown>, path: readonly string[], values: 
     type: 'object',
     additionalProperties: false,
     required,
-    properties: { ...properties, ...renamed(path, required) },
+    properties: { ...properties, ...refused(path, required) },
   };
 }
 
-/** Returns schemas for the old names of renamed values, so that Helm's error message contains the new name. */
-function renamed(path: readonly string[], names: readonly string[]): Record<string, Schema> {
-  const isHere = ([, name]: [string, string]) => names.some((it) => [...path, it].join('.') === name);
-  const rows = Object.entries(renamedValues).filter(isHere);
-  return Object.fromEntries(rows.map(([old, name]) => [old.split('.').at(-1)!, { const: `renamed to ${name}` }]));
+const oldValues: readonly { old: string; name: string; message: string }[] = [
+  ...Object.entries(renamedValues).map(([old, name]) => ({ old, name, message: `renamed to ${name}` })),
+  ...Object.entries(replacedValues).map(([old, { by, unit }]) => ({
+    old,
+    name: by,
+    message: `replaced by ${by}, in ${unit}`,
+  })),
+];
+
+/** Returns schemas for the old names of values, so that Helm's error message contains the new name. */
+function refused(path: readonly string[], names: readonly string[]): Record<string, Schema> {
+  const rows = oldValues.filter(({ name }) => names.some((it) => [...path, it].join('.') === name));
+  return Object.fromEntries(rows.map(({ old, message }) => [old.split('.').at(-1)!, { const: message }]));
 }
 
 /** Returns the comment above a pair. The parser attaches that of a map's first pair to the map. */

@@ -19,3 +19,9 @@ export const renamedValues: Readonly<Record<string, string>> = {
   'broker.silenceSeconds': 'broker.subscriptionStallSeconds',
   'broker.repairSeconds': 'broker.reconcileAfterSeconds',
 };
+
+/** Chart values that another one with another unit replaced, old name to new. The charts' schemas reject the old names. */
+export const replacedValues: Readonly<Record<string, { readonly by: string; readonly unit: string }>> = {
+  'api.keda.lagSeconds': { by: 'api.keda.waitingMessages', unit: 'messages' },
+  'defaults.keda.lagSeconds': { by: 'defaults.keda.waitingMessages', unit: 'messages' },
+};

@@ -20,6 +20,8 @@ const rejected: readonly [chart: string, values: string, message: string][] = [
     const [group, value] = old.split('.');
     return ['workers', `${group}: { ${value}: 30 }`, `renamed to ${name}`];
   }),
+  ['member', 'api: { keda: { lagSeconds: 5 } }', 'replaced by api.keda.waitingMessages, in messages'],
+  ['workers', 'defaults: { keda: { lagSeconds: 5 } }', 'replaced by defaults.keda.waitingMessages, in messages'],
   ['member', 'api: { replicas: 33 }', 'an outbox has 32 partitions'],
   ['member', 'api: { autoscaling: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
   ['member', 'api: { keda: { enabled: true, maxReplicas: 40 } }', 'an outbox has 32 partitions'],
