@@ -25,12 +25,21 @@ export async function startStack(...flags: string[]): Promise<TestStack> {
   return startStackWith({}, ...flags);
 }
 
-/** Starts the system with more environment variables, or from another source tree. */
+interface StackOptions {
+  /** More environment variables. */
+  readonly env?: Record<string, string>;
+  /** Source tree (default this project). */
+  readonly tree?: string;
+  /** Folder of the data, which is then kept (default: a new one, deleted at the end). */
+  readonly data?: string;
+}
+
+/** Starts the system with more environment variables, from another source tree, or with existing data. */
 export async function startStackWith(
-  { env = {}, tree = root }: { env?: Record<string, string>; tree?: string },
+  { env = {}, tree = root, data }: StackOptions,
   ...flags: string[]
 ): Promise<TestStack> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'member-system-e2e-'));
+  const dataDir = data ?? (await mkdtemp(join(tmpdir(), 'member-system-e2e-')));
   const runner = node(tree, ['local/main.ts', '--no-story', '--data', dataDir, ...flags], env);
   const printed = collect(runner);
   const exited = new Promise<number>((resolve) => runner.once('exit', (code) => resolve(code ?? -1)));
@@ -45,7 +54,7 @@ export async function startStackWith(
   const dispose = async (): Promise<void> => {
     await interrupt();
     if ((globalThis as { aTestHasFailed?: boolean }).aTestHasFailed) process.stderr.write(await problemsIn(dataDir));
-    await rm(dataDir, { recursive: true, force: true });
+    if (!data) await rm(dataDir, { recursive: true, force: true });
   };
   const ready = async (): Promise<boolean> => {
     if (hasEnded) throw new Error(`The runner has ended: ${printed()}`);
