@@ -22,19 +22,22 @@ const manifest = (name: string): string =>
 
 type Print = (line: string) => void;
 
-/** Installs PostgreSQL, the broker and the three charts, or upgrades them. In production the first two are yours. */
-export async function install({ shell, image }: Cluster, print: Print): Promise<void> {
-  const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
+/**
+ * Installs PostgreSQL, the broker and the three charts, or upgrades them. In production the first two are yours.
+ * @param namespace created if missing (default that of the development cluster)
+ */
+export async function install({ shell, image }: Cluster, print: Print, namespace = NAMESPACE): Promise<void> {
+  const kubectl = (...args: string[]) => shell.kubectl('--namespace', namespace, ...args);
   const apply = (name: string, change = (text: string) => text) =>
-    shell.run(['kubectl', '--namespace', NAMESPACE, 'apply', '--filename', '-'], { input: change(manifest(name)) });
+    shell.run(['kubectl', '--namespace', namespace, 'apply', '--filename', '-'], { input: change(manifest(name)) });
   const step = async (what: string, work: () => Promise<unknown>) => {
     const since = performance.now();
     await work();
     print(`${what} (${((performance.now() - since) / 1000).toFixed(0)} s)`);
   };
   await step('image ready', () => image(print));
-  await apply('namespace');
-  await step('Secrets created', () => createMissingSecrets(shell));
+  await apply('namespace', (text) => text.replaceAll(NAMESPACE, namespace));
+  await step('Secrets created', () => createMissingSecrets(shell, namespace));
   await step('PostgreSQL and NATS running', async () => {
     for (const name of ['postgres', 'nats']) await apply(name);
     for (const name of ['postgres', 'nats'])
@@ -50,7 +53,7 @@ export async function install({ shell, image }: Cluster, print: Print): Promise<
     for (const job of jobs) await kubectl('wait', '--for=condition=complete', `job/${job}`, '--timeout=120s');
   });
   await apply('identity-provider');
-  const chart = (name: string) => step(`${name} installed`, () => installChart(shell, name));
+  const chart = (name: string) => step(`${name} installed`, () => installChart(shell, name, '--namespace', namespace));
   await chart('member');
   await Promise.all([chart('workers'), chart('family-account')]);
 }
@@ -74,12 +77,12 @@ export async function installChart(shell: Shell, name: string, ...more: string[]
 }
 
 /** Creates the missing Secrets. Existing ones are kept: the data is encrypted with them. */
-async function createMissingSecrets(shell: Shell): Promise<void> {
-  const existing = await shell.kubectl('--namespace', NAMESPACE, 'get', 'secrets', '--output=name');
+async function createMissingSecrets(shell: Shell, namespace = NAMESPACE): Promise<void> {
+  const existing = await shell.kubectl('--namespace', namespace, 'get', 'secrets', '--output=name');
   const names = new Set(existing.split('\n').map((name) => name.replace('secret/', '')));
   for (const [name, stringData] of Object.entries(developmentSecrets())) {
     if (names.has(name)) continue;
-    const input = JSON.stringify(secretManifest(name, stringData, NAMESPACE));
+    const input = JSON.stringify(secretManifest(name, stringData, namespace));
     await shell.run(['kubectl', 'create', '--filename', '-'], { input });
   }
 }

@@ -34,10 +34,10 @@ export async function canary(): Promise<string> {
 }
 
 /** Returns the doctor's findings about both systems. */
-export async function diagnoseBoth(): Promise<Finding[]> {
-  await using target = await openDemoTarget(cluster.shell, NAMESPACE);
+export async function diagnoseBoth(namespace = NAMESPACE): Promise<Finding[]> {
+  await using target = await openDemoTarget(cluster.shell, namespace);
   await using kubernetes = await openApiServer(cluster.shell);
-  const options = { kubernetes, namespace: NAMESPACE };
+  const options = { kubernetes, namespace };
   const both = await Promise.all([
     diagnose({
       ...options,

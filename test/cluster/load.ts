@@ -13,24 +13,32 @@ export interface Outcome {
   readonly failures: Readonly<Record<string, number>>;
 }
 
+export interface LoadOptions {
+  /** `kept` (default): reused for later requests; `closed`: one per request. */
+  readonly connections?: 'kept' | 'closed';
+  /** Namespace of both systems (default that of the development cluster). */
+  readonly namespace?: string;
+}
+
 /**
  * Runs clients of both APIs in their own pod for as long as `meanwhile` takes.
- * @param connections `kept` (default): reused for later requests; `closed`: one per request
  */
 export async function underLoad(
   shell: Shell,
   meanwhile: () => Promise<void>,
-  { connections = 'kept' }: { connections?: 'kept' | 'closed' } = {},
+  { connections = 'kept', namespace = NAMESPACE }: LoadOptions = {},
 ): Promise<Outcome> {
   const name = `load-${Math.random().toString(36).slice(2, 8)}`;
-  const kubectl = (...args: string[]) => shell.kubectl('--namespace', NAMESPACE, ...args);
+  const kubectl = (...args: string[]) => shell.kubectl('--namespace', namespace, ...args);
   const image = await kubectl(
     'get',
     'deployment',
     'member',
     '--output=jsonpath={.spec.template.spec.containers[0].image}',
   );
-  await shell.run(['kubectl', 'create', '--filename', '-'], { input: JSON.stringify(pod(name, image, connections)) });
+  await shell.run(['kubectl', 'create', '--filename', '-'], {
+    input: JSON.stringify(pod({ name, namespace }, image, connections)),
+  });
   try {
     await kubectl('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
     await meanwhile();
@@ -41,11 +49,11 @@ export async function underLoad(
   }
 }
 
-function pod(name: string, image: string, connections: string) {
+function pod(metadata: { name: string; namespace: string }, image: string, connections: string) {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name, namespace: NAMESPACE, labels: { 'app.kubernetes.io/name': 'load' } },
+    metadata: { ...metadata, labels: { 'app.kubernetes.io/name': 'load' } },
     spec: {
       restartPolicy: 'Never',
       automountServiceAccountToken: false,

@@ -11,8 +11,9 @@ import { eventually } from '../support/eventually.ts';
 import { checkOut, LAST_CHARTS } from '../support/release.ts';
 import { root } from '../support/stack.ts';
 import { asAdministrator } from './broker.ts';
-import { countAttempts, countRepeats, expectInvariants } from './invariants.ts';
-import { underLoad } from './load.ts';
+import { expectInvariants } from './invariants.ts';
+import { type LoadOptions, underLoad } from './load.ts';
+import { expectNoImpactOf } from './no-impact.ts';
 import { cluster, evict, kubectl, names, open, podsOf, replace, waitForRollouts } from './rollout-pods.ts';
 
 const apis = ['member', 'family-account'];
@@ -57,24 +58,8 @@ const shuffled = <T>(items: readonly T[]): T[] =>
     .sort((a, b) => a.at - b.at)
     .map(({ item }) => item);
 
-/** Makes a change under load, and checks that no request fails, the invariants hold and no attempt is spent. */
-async function expectNoImpact(change: () => Promise<void>, options?: Parameters<typeof underLoad>[2]): Promise<void> {
-  const [before, repeatsBefore] = [await countAttempts(cluster.shell), await countRepeats(cluster.shell)];
-  const meanwhile = async () => {
-    await delay(2_000);
-    await change();
-    await delay(2_000);
-  };
-  const { failures, ...outcome } = await underLoad(cluster.shell, meanwhile, options);
-  // Each answer contains the id of its trace.
-  const kinds = new Set(Object.keys(failures).map((what) => what.replace(/urn:trace:.*/, '')));
-  expect({ kinds: [...kinds], count: Object.values(failures).length }).toEqual({ kinds: [], count: 0 });
-  expect(outcome.rounds).toBeGreaterThan(20);
-  await expectInvariants(cluster.shell);
-  const repeated = (await countRepeats(cluster.shell)) - repeatsBefore;
-  process.stdout.write(`${expect.getState().currentTestName}: ${JSON.stringify({ ...outcome, repeated })}\n`);
-  expect(await countAttempts(cluster.shell)).toBe(before);
-}
+const expectNoImpact = (change: () => Promise<void>, options?: LoadOptions) =>
+  expectNoImpactOf(cluster.shell, change, options);
 
 test('the story completes, and all Subscriptions exist', async () => {
   await using target = await openDemoTarget(cluster.shell, NAMESPACE);
