@@ -5,7 +5,8 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { Pool } from 'undici';
 import { Progress } from '../local/progress.ts';
-import { DAPR_TOKEN, launch, machine, median, openStage, type Stage, TOPIC, until } from './harness.ts';
+import { DAPR_TOKEN, launch, machine, median, TOPIC, until } from './harness.ts';
+import { openStage, type Stage } from './stage.ts';
 
 const MESSAGES = 20_000;
 const ROUNDS = 3;
