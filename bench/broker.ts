@@ -27,9 +27,8 @@ export interface Broker {
   stored(): Promise<number>;
   /** Stores messages in this order, as daprd would. */
   publish(messages: readonly Message[]): Promise<void>;
-  /** Creates an app's durable consumer anew. It delivers nothing until it is resumed. */
-  createPaused(appId: string): Promise<void>;
-  resume(appId: string): Promise<void>;
+  /** Creates an app's durable consumer anew. It delivers nothing until a sidecar subscribes. */
+  createConsumer(appId: string): Promise<void>;
   /** Resolves when the app's consumer has acknowledged every message. */
   acknowledged(appId: string): Promise<void>;
 }
@@ -61,15 +60,13 @@ export async function openBroker(folder: string, stack: AsyncDisposableStack, pr
   };
 }
 
-function durables(url: string, consumers: ConsumerAPI): Pick<Broker, 'createPaused' | 'resume' | 'acknowledged'> {
+function durables(url: string, consumers: ConsumerAPI): Pick<Broker, 'createConsumer' | 'acknowledged'> {
   const settings = requiredConsumers().find(({ topic }) => topic === TOPIC)!;
   return {
-    async createPaused(appId) {
+    async createConsumer(appId) {
       await consumers.delete(TOPIC, durableOf(appId, TOPIC)).catch(() => undefined);
       await ensureConsumers(url, { [TOPIC]: [appId] }, settings);
-      await consumers.pause(TOPIC, durableOf(appId, TOPIC), new Date(Date.now() + 3_600_000));
     },
-    resume: async (appId) => void (await consumers.resume(TOPIC, durableOf(appId, TOPIC))),
     acknowledged: (appId) =>
       until(async () => {
         const { num_pending: pending, num_ack_pending: open } = await consumers.info(TOPIC, durableOf(appId, TOPIC));

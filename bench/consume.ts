@@ -1,17 +1,16 @@
 // Measures what subscribers handle a second, behind a real daprd with JetStream, or called directly (`-- --direct`): a bare
 // inbox transaction in pg, this project's consumers and its recorder, in turns: `node bench/consume.ts`.
-import { once } from 'node:events';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Client } from 'pg';
 import { Pool } from 'undici';
 import { Progress } from '../local/progress.ts';
-import { freePort } from '../local/topology/ports.ts';
 import { type Broker, openBroker } from './broker.ts';
 import { cpuSeconds, residentMiB } from './cpu.ts';
 import { makeEvents, type StoredMessage, storeEvents } from './events.ts';
-import { benchFolder, DAPR_TOKEN, launch, machine, median, openDatabase, TOPIC, until } from './harness.ts';
+import { benchFolder, openDatabase, TOPIC } from './harness.ts';
+import { report, type Sample, Turns } from './report.ts';
 import { APP_TOKEN, startSubscriberSidecar } from './sidecar.ts';
+import { type SubscriberApp, startApp } from './subscribers.ts';
 
 const { values } = parseArgs({
   options: {
@@ -53,93 +52,62 @@ await database.query(`
   grant select, insert on effect, floor_inbox to bench_app`);
 const broker = values.direct ? undefined : await openBroker(folder, stack, progress);
 
-interface Result {
-  readonly rate: number;
-  /** CPU milliseconds per delivery, by process. */
-  readonly cpu: Readonly<Record<string, number | undefined>>;
-  readonly residentMiB: number | undefined;
-}
-const results = new Map<string, Result[]>();
+const turns = new Turns();
 for (let round = 1; round <= ROUNDS; round++)
   for (const way of ways) {
-    const result = await turn(way);
-    results.set(way.name, [...(results.get(way.name) ?? []), result]);
-    progress.print(`round ${round}, ${way.name}: ${Math.round(result.rate)} deliveries/s`);
+    const sample = await turn(way);
+    turns.add(way.name, sample);
+    progress.print(`round ${round}, ${way.name}: ${Math.round(sample.value)} deliveries/s`);
   }
-
-const floors = results.get(single[0]!.name)!;
-const rows = [...results].map(([name, all]) => {
-  const ratio = median(all.map(({ rate }, round) => rate / floors[round]!.rate));
-  const cpu = Object.keys(all[0]!.cpu).map((it) => `${it} ${median(all.map((each) => each.cpu[it] ?? 0)).toFixed(2)}`);
-  const range = `${Math.round(Math.min(...all.map((it) => it.rate)))} to ${Math.round(Math.max(...all.map((it) => it.rate)))}`;
-  return `| ${name} | ${Math.round(median(all.map((it) => it.rate)))} | ${range} | ${ratio.toFixed(2)} | ${cpu.join(', ')} | ${Math.round(all.at(-1)!.residentMiB ?? 0)} |`;
-});
-progress.line(`
-${machine()};
-${values.direct ? 'called directly' : 'daprd and JetStream'}, turns of ${MESSAGES} deliveries, medians of ${ROUNDS} rounds; ratios within a round
-
-| subscriber | deliveries a second | range | of the floor | CPU ms per delivery | MiB |
-|---|---|---|---|---|---|
-${rows.join('\n')}`);
+const title = values.direct ? 'subscriber, called directly' : 'subscriber behind daprd and JetStream';
+const aims = { 'convergent consumer': 0.85, 'ordered consumer': 0.8, 'recorder, parallel': 2.5 };
+const group = turns.group({ title, unit: 'deliveries a second', base: ways[0]!.name }, aims);
+const method = `turns of ${MESSAGES} deliveries, medians of ${ROUNDS} rounds, ratios within a round`;
+report(progress, { part: 'consume', rounds: ROUNDS, method, groups: [group] });
 
 /** Lets one subscriber handle messages that are all in the topic when it starts. */
-async function turn(way: Way): Promise<Result> {
+async function turn(way: Way): Promise<Sample> {
   await using processes = new AsyncDisposableStack();
   const messages = makeEvents(WARM_UP + MESSAGES);
   await database.query(`truncate effect, floor_inbox, eventing.event_store, eventing.inbox, eventing.cursor, eventing.kept_delivery,
     eventing.outbox, eventing.relayed, eventing.published`);
   await storeEvents(database, messages);
-  const [appPort, daprPort] = [await freePort(), await freePort()];
-  const app = launch(
-    processes,
-    process.execPath,
-    [join(import.meta.dirname, 'subscriber.ts'), way.program],
-    {
-      APP_ID,
-      DATABASE_URL: appUrl,
-      SIDECAR_PORT: `${appPort}`,
-      OPERATIONS_PORT: '0',
-      DAPR_HTTP_PORT: `${daprPort}`,
-      DAPR_API_TOKEN: DAPR_TOKEN,
-      APP_API_TOKEN: APP_TOKEN,
-    },
-    ['ignore', 'ignore', 'inherit', 'ipc'],
-  );
-  app.send([WARM_UP, messages.length]);
-  await until(() => fetch(`http://127.0.0.1:${appPort}/healthz`));
-  const pids: Record<string, number> = { app: app.pid!, postgres: postgresPid };
-  if (broker)
-    Object.assign(pids, await feedFromBroker(processes, broker, messages, { appPort, daprPort, mode: way.mode }));
-  const direct = broker ? undefined : post(appPort, messages, way.mode === 'single' ? 1 : 16);
+  const reports = [WARM_UP, messages.length];
+  const app = await startApp(processes, { appId: APP_ID, program: way.program, databaseUrl: appUrl, reports });
+  const pids: Record<string, number> = { app: app.pid, postgres: postgresPid };
+  if (broker) Object.assign(pids, await feed(processes, broker, messages, app, way.mode));
+  const direct = broker ? undefined : post(app.port, messages, way.mode === 'single' ? 1 : 16);
   const cpu = () => Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, cpuSeconds(pid)]));
-  const begun = await answered(app, WARM_UP);
+  const begun = await app.answered(WARM_UP);
   const before = cpu();
-  const ended = await answered(app, messages.length);
+  const ended = await app.answered(messages.length);
   const after = cpu();
-  const memory = residentMiB(app.pid!);
+  const memory = residentMiB(app.pid);
   await direct;
   await broker?.acknowledged(APP_ID);
   await verify(database, way, messages.length);
-  const perDelivery = Object.keys(pids).map(
-    (name) => [name, (1000 * (after[name]! - before[name]!)) / MESSAGES] as const,
+  const perThousand = Object.keys(pids).flatMap((name) =>
+    before[name] === undefined ? [] : [[`CPU s per 1,000: ${name}`, (1000 * (after[name]! - before[name])) / MESSAGES]],
   );
-  return { rate: (1000 * MESSAGES) / (ended - begun), cpu: Object.fromEntries(perDelivery), residentMiB: memory };
+  return {
+    value: (1000 * MESSAGES) / (ended - begun),
+    details: { ...Object.fromEntries(perThousand), 'MiB of the app': memory },
+  };
 }
 
 /** Starts daprd on a topic that has all messages. @returns the processes that take part */
-async function feedFromBroker(
+async function feed(
   processes: AsyncDisposableStack,
   broker: Broker,
   messages: readonly StoredMessage[],
-  ports: { appPort: number; daprPort: number; mode: Way['mode'] },
+  app: SubscriberApp,
+  concurrencyMode: Way['mode'],
 ): Promise<Record<string, number>> {
   await broker.purge();
-  await broker.createPaused(APP_ID);
-  const { appPort, daprPort: port, mode: concurrencyMode } = ports;
-  const options = { appId: APP_ID, appPort, port, concurrencyMode, folder };
-  const sidecar = await startSubscriberSidecar(processes, broker, progress, options);
+  await broker.createConsumer(APP_ID);
   await broker.publish(messages);
-  await broker.resume(APP_ID);
+  const options = { appId: APP_ID, appPort: app.port, port: app.daprPort, concurrencyMode, folder };
+  const sidecar = await startSubscriberSidecar(processes, broker, progress, options);
   return { daprd: sidecar.pid, nats: broker.pid };
 }
 
@@ -166,18 +134,6 @@ async function post(appPort: number, messages: readonly StoredMessage[], connect
   };
   await Promise.all(Array.from({ length: connections }, work));
   await pool.close();
-}
-
-/** Resolves with the time at which the subscriber gave its n-th answer. @throws when its process ends before */
-async function answered(app: ReturnType<typeof launch>, n: number): Promise<number> {
-  const failed = once(app, 'exit').then(([code]) => Promise.reject(new Error(`the subscriber exited with ${code}`)));
-  const report = (async () => {
-    for (;;) {
-      const [{ answers, at }] = (await once(app, 'message')) as [{ answers: number; at: number }];
-      if (answers === n) return at;
-    }
-  })();
-  return await Promise.race([report, failed]);
 }
 
 /** @throws when an effect is missing or was applied twice */

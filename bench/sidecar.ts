@@ -90,6 +90,8 @@ async function documentOf(file: string, name: string): Promise<any> {
   return documents.find(({ metadata }) => metadata.name === name);
 }
 
+let program: Promise<string> | undefined;
+
 async function start(
   stack: AsyncDisposableStack,
   broker: Broker,
@@ -107,9 +109,9 @@ async function start(
     'log-level': 'error',
   };
   const args = Object.entries({ ...common, ...flags }).map(([flag, value]) => `--${flag}=${value}`);
-  const program = await findProgram(daprd, progress, new AbortController().signal);
+  program ??= findProgram(daprd, progress, new AbortController().signal);
   const tokens = { DAPR_API_TOKEN: DAPR_TOKEN, APP_API_TOKEN: APP_TOKEN };
-  const { pid } = launch(stack, program, args, { NATS_URL: broker.url, ...tokens });
+  const { pid } = launch(stack, await program, args, { NATS_URL: broker.url, ...tokens });
   return { port, pid: pid! };
 }
 
