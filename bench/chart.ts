@@ -51,7 +51,7 @@ ${blocks.join('\n')}
 
 function block(group: Group, y: number, theme: Theme): string {
   const base = group.rows.find(({ name }) => name === group.base);
-  const aims = group.rows.map(({ aim }) => (aim ?? 0) * (base?.median ?? 0));
+  const aims = group.rows.map(({ aim }) => (aim ?? 0) * (base?.median ?? 1));
   const largest = Math.max(...group.rows.map(({ max }) => max), ...aims) || 1;
   const scale = (value: number) => Number(((value / largest) * BARS).toFixed(1));
   const rows = group.rows.map((row, index) =>
@@ -79,12 +79,12 @@ function bar({ name, median, min, max, ratio, aim }: Row, { y, scale, theme, bas
   const at = (value: number) => NAMES + scale(value);
   const range = min < max ? `<path d="M${at(min)} ${middle}H${at(max)}" stroke="${muted}" stroke-width="1.5"/>` : '';
   const goal =
-    aim !== undefined && base
-      ? `<path d="M${at(aim * base.median)} ${y + 2}v${ROW - 4}" stroke="${aimColor}" stroke-width="2"/>`
+    aim !== undefined
+      ? `<path d="M${at(aim * (base?.median ?? 1))} ${y + 2}v${ROW - 4}" stroke="${aimColor}" stroke-width="2"/>`
       : '';
   const isBase = name === base?.name;
-  const ratios =
-    ratio === undefined || isBase ? '' : `  ×${ratio.toFixed(2)}${aim === undefined ? '' : ` (aim ${aim})`}`;
+  const goalText = aim === undefined ? '' : `  (aim ${aim})`;
+  const ratios = ratio === undefined || isBase ? goalText : `  ×${ratio.toFixed(2)}${goalText}`;
   return `  <g>
     <text x="${NAMES - 8}" y="${middle}" text-anchor="end">${escaped(name)}</text>
     <rect x="${NAMES}" y="${y + 5}" width="${scale(median)}" height="${ROW - 10}" rx="2" fill="${fill}"/>${range}${goal}

@@ -1,26 +1,19 @@
 // Measures what subscribers handle a second, behind a real daprd with JetStream, or called directly (`-- --direct`): a bare
 // inbox transaction in pg, this project's consumers and its recorder, in turns: `node bench/consume.ts`.
-import { parseArgs } from 'node:util';
 import type { Client } from 'pg';
 import { Pool } from 'undici';
 import { Progress } from '../local/progress.ts';
 import { type Broker, openBroker } from './broker.ts';
-import { cpuSeconds, residentMiB } from './cpu.ts';
+import { countCpu, residentMiB } from './cpu.ts';
 import { makeEvents, type StoredMessage, storeEvents } from './events.ts';
-import { benchFolder, openDatabase, TOPIC } from './harness.ts';
+import { benchFolder, emptyTables, openDatabase, TOPIC } from './harness.ts';
+import { partOptions } from './options.ts';
 import { report, type Sample, Turns } from './report.ts';
 import { APP_TOKEN, startSubscriberSidecar } from './sidecar.ts';
 import { type SubscriberApp, startApp } from './subscribers.ts';
 
-const { values } = parseArgs({
-  options: {
-    direct: { type: 'boolean', default: false },
-    rounds: { type: 'string', default: '3' },
-    messages: { type: 'string', default: '3000' },
-    only: { type: 'string', default: '' },
-  },
-});
-const [ROUNDS, MESSAGES] = [Number(values.rounds), Number(values.messages)];
+const { rounds, direct } = partOptions();
+const MESSAGES = 3000;
 /** Handled before the time counts, while the code is compiled. */
 const WARM_UP = 1000;
 const APP_ID = 'subscriber';
@@ -40,59 +33,47 @@ const parallel: Way[] = [
   { name: 'recorder, parallel', program: 'recorder', mode: 'parallel' },
   { name: 'floor, parallel', program: 'floor', mode: 'parallel' },
 ];
-const ways = [...single, ...parallel].filter(({ name, program }) => program === 'floor' || name.includes(values.only));
+const ways = [...single, ...parallel];
 
 const progress = new Progress(process.stdout);
 await using stack = new AsyncDisposableStack();
 const folder = await benchFolder(stack);
 const { database, appUrl, pid: postgresPid } = await openDatabase(folder, stack, progress);
-await database.query(`
-  create table effect (id bigint generated always as identity primary key, event_id uuid not null);
-  create table floor_inbox (consumer text, event_id uuid, handled_at timestamptz not null default clock_timestamp(), primary key (consumer, event_id));
-  grant select, insert on effect, floor_inbox to bench_app`);
-const broker = values.direct ? undefined : await openBroker(folder, stack, progress);
+const broker = direct ? undefined : await openBroker(folder, stack, progress);
 
 const turns = new Turns();
-for (let round = 1; round <= ROUNDS; round++)
+for (let round = 1; round <= rounds; round++)
   for (const way of ways) {
     const sample = await turn(way);
     turns.add(way.name, sample);
     progress.print(`round ${round}, ${way.name}: ${Math.round(sample.value)} deliveries/s`);
   }
-const title = values.direct ? 'subscriber, called directly' : 'subscriber behind daprd and JetStream';
+const title = direct ? 'subscriber, called directly' : 'subscriber behind daprd and JetStream';
 const aims = { 'convergent consumer': 0.85, 'ordered consumer': 0.8, 'recorder, parallel': 2.5 };
 const group = turns.group({ title, unit: 'deliveries a second', base: ways[0]!.name }, aims);
-const method = `turns of ${MESSAGES} deliveries, medians of ${ROUNDS} rounds, ratios within a round`;
-report(progress, { part: 'consume', rounds: ROUNDS, method, groups: [group] });
+const method = `turns of ${MESSAGES} deliveries, medians of ${rounds} rounds, ratios within a round`;
+report(progress, { part: 'consume', rounds, method, groups: [group] });
 
 /** Lets one subscriber handle messages that are all in the topic when it starts. */
 async function turn(way: Way): Promise<Sample> {
   await using processes = new AsyncDisposableStack();
   const messages = makeEvents(WARM_UP + MESSAGES);
-  await database.query(`truncate effect, floor_inbox, eventing.event_store, eventing.inbox, eventing.cursor, eventing.kept_delivery,
-    eventing.outbox, eventing.relayed, eventing.published`);
+  await emptyTables(database);
   await storeEvents(database, messages);
   const reports = [WARM_UP, messages.length];
   const app = await startApp(processes, { appId: APP_ID, program: way.program, databaseUrl: appUrl, reports });
   const pids: Record<string, number> = { app: app.pid, postgres: postgresPid };
   if (broker) Object.assign(pids, await feed(processes, broker, messages, app, way.mode));
-  const direct = broker ? undefined : post(app.port, messages, way.mode === 'single' ? 1 : 16);
-  const cpu = () => Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, cpuSeconds(pid)]));
+  const posting = broker ? undefined : post(app.port, messages, way.mode === 'single' ? 1 : 16);
   const begun = await app.answered(WARM_UP);
-  const before = cpu();
+  const cpu = countCpu(pids);
   const ended = await app.answered(messages.length);
-  const after = cpu();
+  const cpuPerThousand = cpu(MESSAGES);
   const memory = residentMiB(app.pid);
-  await direct;
+  await posting;
   await broker?.acknowledged(APP_ID);
   await verify(database, way, messages.length);
-  const perThousand = Object.keys(pids).flatMap((name) =>
-    before[name] === undefined ? [] : [[`CPU s per 1,000: ${name}`, (1000 * (after[name]! - before[name])) / MESSAGES]],
-  );
-  return {
-    value: (1000 * MESSAGES) / (ended - begun),
-    details: { ...Object.fromEntries(perThousand), 'MiB of the app': memory },
-  };
+  return { value: (1000 * MESSAGES) / (ended - begun), details: { ...cpuPerThousand, 'MiB of the app': memory } };
 }
 
 /** Starts daprd on a topic that has all messages. @returns the processes that take part */

@@ -40,3 +40,21 @@ export function residentMiB(pid: number): number | undefined {
     return undefined;
   }
 }
+
+/**
+ * Begins to count the CPU seconds of processes.
+ * @returns a function that returns the CPU seconds per 1,000 events since then, by name of the process
+ */
+export function countCpu(
+  pids: Readonly<Record<string, number>>,
+): (events: number) => Record<string, number | undefined> {
+  const before = Object.entries(pids).map(([name, pid]) => ({ name, pid, seconds: cpuSeconds(pid) }));
+  return (events) =>
+    Object.fromEntries(
+      before.map(({ name, pid, seconds }) => {
+        const now = cpuSeconds(pid);
+        const isKnown = now !== undefined && seconds !== undefined;
+        return [`CPU s per 1,000: ${name}`, isKnown ? ((now - seconds) * 1000) / events : undefined];
+      }),
+    );
+}

@@ -1,4 +1,4 @@
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { cpus, tmpdir, totalmem } from 'node:os';
@@ -9,21 +9,54 @@ import { migrate } from '#process/database';
 import type { Progress } from '../local/progress.ts';
 import { createSystem, startPostgres } from '../local/topology/postgres.ts';
 
+export { median } from './statistics.ts';
+
 export const TOPIC = 'member-internal';
 export const DAPR_TOKEN = 'a-token-for-the-bench';
 
-/** Starts PostgreSQL with the tables of eventing. It is stopped by `stack`. */
-export async function openDatabase(folder: string, stack: AsyncDisposableStack, progress: Progress) {
+/**
+ * Starts PostgreSQL with the tables of eventing, and those of the floors. It is stopped by `stack`.
+ * @param options.commitTimes whether PostgreSQL records the time of each commit
+ */
+export async function openDatabase(
+  folder: string,
+  stack: AsyncDisposableStack,
+  progress: Progress,
+  { commitTimes = false } = {},
+) {
   const dataDir = join(folder, 'postgres');
-  const postgres = await startPostgres({ dataDir, log: (line) => progress.print(line) });
+  const start = () => startPostgres({ dataDir, log: (line) => progress.print(line) });
+  let postgres = await start();
+  if (commitTimes) {
+    const superuser = new Client(postgres.superuserUrl);
+    await superuser.connect();
+    await superuser.query('alter system set track_commit_timestamp = on');
+    await superuser.end();
+    await postgres.stop();
+    postgres = await start();
+  }
   stack.defer(() => postgres.stop());
   const urls = await createSystem(postgres.superuserUrl, { database: 'bench', rolePrefix: 'bench' });
   await migrate({ url: urls.owner, migrations: eventingMigrations({ roles: 'bench' }), print: () => undefined });
   const database = new Client(urls.owner);
   await database.connect();
   stack.defer(() => database.end());
+  await database.query(FLOOR_TABLES);
   const pid = Number((await readFile(join(dataDir, 'cluster/postmaster.pid'), 'utf8')).split('\n')[0]);
   return { database, relayUrl: urls.relay, appUrl: urls.app, pid };
+}
+
+const FLOOR_TABLES = `
+create table effect (id bigint generated always as identity primary key, event_id uuid not null);
+create table floor_inbox (consumer text, event_id uuid, handled_at timestamptz not null default clock_timestamp(), primary key (consumer, event_id));
+create table floor_confirmed (id uuid primary key);
+grant select, insert on effect, floor_inbox, floor_confirmed to bench_app`;
+
+/** Empties the tables that deliveries fill. */
+export async function emptyTables(database: Client): Promise<void> {
+  await database.query(`
+    truncate effect, floor_inbox, floor_confirmed, eventing.event_store, eventing.inbox, eventing.cursor, eventing.kept_delivery,
+      eventing.outbox, eventing.relayed, eventing.published`);
 }
 
 /** Creates a folder, which `stack` deletes. */
@@ -51,14 +84,14 @@ export function launch(
   return child;
 }
 
-/** Repeats `attempt` until it succeeds. @throws its last error after 20 s */
-export async function until<T>(attempt: () => Promise<T>): Promise<T> {
-  for (const deadline = performance.now() + 20_000; ; ) {
+/** Repeats `attempt` until it succeeds. @throws its last error after the timeout */
+export async function until<T>(attempt: () => Promise<T>, pauseMs = 50, timeoutMs = 20_000): Promise<T> {
+  for (const deadline = performance.now() + timeoutMs; ; ) {
     try {
       return await attempt();
     } catch (error) {
       if (performance.now() > deadline) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   }
 }
@@ -69,6 +102,7 @@ export function machine(): string {
   return `${cpus().length} × ${cpu?.model}, ${Math.round(totalmem() / 1024 ** 3)} GiB, ${process.platform}, Node ${process.versions.node}`;
 }
 
-export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
+/** Returns the short hash of the commit that is checked out. */
+export function commitOf(): string {
+  return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
 }

@@ -1,8 +1,7 @@
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { Progress } from '../local/progress.ts';
-import { machine } from './harness.ts';
+import { commitOf, machine } from './harness.ts';
 import { median, ratioWithinRounds } from './statistics.ts';
 
 /** One measured way of doing something. */
@@ -85,18 +84,14 @@ export function report(
   progress: Progress,
   { part, rounds, method, groups }: Pick<Report, 'part' | 'rounds' | 'method' | 'groups'>,
 ): void {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' });
   const date = new Date().toISOString().slice(0, 10);
-  const result: Report = { part, date, commit: commit.trim(), machine: machine(), rounds, method, groups };
+  const result: Report = { part, date, commit: commitOf(), machine: machine(), rounds, method, groups };
   progress.line(`\n${result.machine}; ${method}\n\n${groups.map(table).join('\n\n')}\n`);
   const file = process.env.BENCH_REPORT;
   if (!file) return;
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, `${JSON.stringify(rounded(result), null, 2)}\n`);
 }
-
-/** The folder of the committed results. */
-export const results = join(import.meta.dirname, 'results');
 
 /** Formats a group as a Markdown table. */
 export function table({ title, unit, base, rows }: Group): string {

@@ -22,6 +22,8 @@ import { TOPIC } from './harness.ts';
 /** As many as the workers have. */
 const CONNECTIONS = 4;
 const EFFECT = 'insert into effect (event_id) values';
+const INBOX = 'insert into floor_inbox (consumer, event_id) values';
+const ONCE = 'on conflict do nothing';
 
 let answers = 0;
 let reports: readonly number[] = [];
@@ -36,27 +38,58 @@ const counted =
     if (reports.includes(++answers)) process.send!({ answers, at: performance.timeOrigin + performance.now() });
   };
 
+interface Ids {
+  readonly id: string;
+  readonly eventid: string;
+}
+
+/** Handlers in bare Koa, which the others are compared with. */
+const bare: Record<string, () => Promise<(ids: Ids) => Promise<unknown>>> = {
+  /** One transaction in pg: an inbox row and the effect. */
+  floor: async () => {
+    const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: CONNECTIONS });
+    return async ({ eventid }) => {
+      const client = await pool.connect();
+      await client.query('begin');
+      const { rowCount } = await client.query({
+        name: 'inbox',
+        text: `${INBOX} ($1, $2) ${ONCE}`,
+        values: ['floor', eventid],
+      });
+      if (rowCount) await client.query({ name: 'effect', text: `${EFFECT} ($1)`, values: [eventid] });
+      await client.query('commit');
+      client.release();
+    };
+  },
+  /** The same transaction in MikroORM. */
+  'orm-floor': async () => {
+    const { DATABASE_URL: url } = readConfig({ DATABASE_URL: common.DATABASE_URL });
+    const orm = await connect({ url, name: way, pool: { max: CONNECTIONS } });
+    return ({ eventid }) =>
+      orm.em.fork().transactional(async (em) => {
+        const rows = await execute(em, `${INBOX} (?, ?) ${ONCE} returning event_id`, ['floor', eventid]);
+        if (rows.length > 0) await execute(em, `${EFFECT} (?)`, [eventid]);
+      });
+  },
+  /** One statement in pg. */
+  confirm: async () => {
+    const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: CONNECTIONS });
+    const text = 'insert into floor_confirmed (id) values ($1) on conflict do nothing';
+    return ({ id }) => pool.query({ name: 'confirm', text, values: [id] });
+  },
+};
+
 const way = process.argv[2]!;
-if (way === 'floor') startFloor();
+if (way in bare) await startBare(await bare[way]!());
 else await run(way, startSubscriber);
 
-/** Koa with one transaction in pg: an inbox row and the effect. */
-function startFloor(): void {
-  const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: CONNECTIONS });
-  const deliver: Middleware = async (ctx) => {
-    const { data_base64: wrapped } = JSON.parse(await text(ctx));
-    const { eventid } = JSON.parse(Buffer.from(wrapped, 'base64').toString());
-    const client = await pool.connect();
-    const insert = { name: 'inbox', text: 'insert into floor_inbox values ($1, $2) on conflict do nothing' };
-    await client.query('begin');
-    const { rowCount } = await client.query({ ...insert, values: ['floor', eventid] });
-    if (rowCount) await client.query({ name: 'effect', text: `${EFFECT} ($1)`, values: [eventid] });
-    await client.query('commit');
-    client.release();
-    ctx.body = { status: 'SUCCESS' };
-  };
+async function startBare(handle: (ids: Ids) => Promise<unknown>): Promise<void> {
   const app = new Koa();
-  const receive = counted(deliver);
+  const receive = counted(async (ctx) => {
+    const { data_base64: wrapped } = JSON.parse(await text(ctx));
+    await handle(JSON.parse(Buffer.from(wrapped, 'base64').toString()));
+    ctx.body = { status: 'SUCCESS' };
+  });
   app.use(async (ctx, next) => {
     if (ctx.path === '/healthz') ctx.body = 'ok';
     else await receive(ctx, next);

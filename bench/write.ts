@@ -1,126 +1,90 @@
 // Measures what an event adds to a business transaction: the same MikroORM transactions without events, with one plain
-// outbox insert of 1 KB, and with events, in turns: `node bench/write.ts`. Results: bench/write.md.
-import { defineEntity, p } from '@mikro-orm/core';
-import type { EntityManager } from '@mikro-orm/postgresql';
+// outbox insert of 1 KB, and with events, in turns: `node bench/write.ts`.
 import { v7 as uuid } from 'uuid';
-import { z } from 'zod';
-import { defineEvents, raise } from '#eventing/domain-event';
-import { EventStore } from '#eventing/event-store';
-import { Keyring } from '#eventing/keyring';
-import { execute } from '#eventing/sql';
-import { connect } from '#process/database';
 import { Progress } from '../local/progress.ts';
-import { benchFolder, machine, median, openDatabase } from './harness.ts';
+import { countCpu } from './cpu.ts';
+import { benchFolder, openDatabase } from './harness.ts';
+import { createLamps, type Extra, extras, openLamps, write } from './lamps.ts';
+import { partOptions } from './options.ts';
+import { report, type Sample, Turns } from './report.ts';
+import { latencies, median, openLoop, percentile } from './statistics.ts';
 
 /** Short turns, many of them: the speed of a shared machine changes within seconds. */
 const TRANSACTIONS = 250;
-const ROUNDS = 40;
-const WARM_UP_ROUNDS = 4;
+const TURNS = 40;
+const WARM_UP = 4;
 const CONNECTIONS = 8;
-/** Makes an event of 0.6 KB. */
-const NOTE = 'x'.repeat(440);
+const OPEN_LOOP_SECONDS = 5;
+/** Of the rate of transactions with an event, in a closed loop. */
+const LOAD = 0.3;
 
-const events = defineEvents('lamp', {
-  changed: { type: 'lamp.changed', attributes: z.object({ note: z.string() }) },
-});
-const schema = defineEntity({
-  name: 'Lamp',
-  tableName: 'lamp',
-  properties: { id: p.uuid().primary(), note: p.string(), count: p.integer() },
-});
-class Lamp extends schema.class {}
-schema.setClass(Lamp);
-
+const { rounds } = partOptions();
 const progress = new Progress(process.stdout);
 await using stack = new AsyncDisposableStack();
-const { database, appUrl } = await openDatabase(await benchFolder(stack), stack, progress);
-await database.query(`create table lamp (id uuid primary key, note text not null, count int not null);
-  create table plain_outbox (id uuid primary key, envelope jsonb not null);
-  grant select, insert, update on lamp, plain_outbox to bench_app`);
-const store = new EventStore({
-  system: { name: 'lamp', identifier: 'lampId' },
-  program: 'bench',
-  keyring: new Keyring([Buffer.alloc(32, 7)]),
-  wakeRelay: () => undefined,
-});
-const orm = await connect({ url: appUrl, entities: [Lamp], subscribers: [store], pool: { min: 0, max: CONNECTIONS } });
-stack.defer(() => orm.close(true));
+const { database, appUrl, pid } = await openDatabase(await benchFolder(stack), stack, progress);
+const orm = await openLamps(stack, { database, appUrl, connections: CONNECTIONS });
+const ids = await createLamps(orm, 500);
+const ways: Record<string, Extra> = extras;
 
-/** What a transaction does besides changing the entity. */
-const extras: Record<string, (em: EntityManager, lamp: Lamp) => unknown> = {
-  'no event': () => undefined,
-  'a plain outbox insert': (em) =>
-    execute(em, 'insert into plain_outbox (id, envelope) values (?, ?::jsonb)', [
-      uuid(),
-      JSON.stringify({ data: 'x'.repeat(980) }),
-    ]),
-  'an event': (_, lamp) => raise(lamp, events.changed(lamp.id, { note: NOTE })),
-};
-const ids = await createLamps();
-
-const rows: string[] = [];
-for (const kind of ['a new aggregate', 'an existing aggregate'] as const) {
-  const rates = new Map<string, number[]>();
-  const wal = new Map<string, number[]>();
-  for (let round = 1 - WARM_UP_ROUNDS; round <= ROUNDS; round++) {
-    for (const [name, extra] of Object.entries(extras)) {
-      const before = await walBytes();
-      const since = performance.now();
-      await inParallel((n) => transaction(kind, n, extra));
-      const rate = TRANSACTIONS / ((performance.now() - since) / 1000);
-      if (round <= 0) continue;
-      rates.set(name, [...(rates.get(name) ?? []), rate]);
-      wal.set(name, [...(wal.get(name) ?? []), ((await walBytes()) - before) / TRANSACTIONS]);
+const groups = [];
+const kinds = { 'a new aggregate': 0.55, 'an existing aggregate': 0.5 };
+for (const [kind, aim] of Object.entries(kinds)) {
+  const turns = new Turns();
+  for (let round = 1 - WARM_UP; round <= rounds * TURNS; round++) {
+    let walOfNone = 0;
+    for (const [name, extra] of Object.entries(ways)) {
+      const { value, wal, cpu } = await closedLoop(kind, extra);
+      if (name === 'no event') walOfNone = wal;
+      const details = { 'KB of WAL added': (wal - walOfNone) / 1024, ...cpu };
+      if (round > 0) turns.add(name, { value, details });
     }
-    if (round > 0 && round % 10 === 0) progress.print(`${kind}: round ${round} of ${ROUNDS}`);
+    if (round > 0 && round % 10 === 0) progress.print(`${kind}: turn ${round} of ${rounds * TURNS}`);
   }
-  const [none, plain, event] = [...rates.values()].map(median) as [number, number, number];
-  const [nones, plains, withEvents] = [...rates.values()] as [number[], number[], number[]];
-  const ratioTo = (others: number[]) => median(withEvents.map((rate, round) => rate / others[round]!)).toFixed(2);
-  const [walNone, , walEvent] = [...wal.values()].map(median) as [number, number, number];
-  rows.push(
-    `| ${[kind, ...[none, plain, event].map(Math.round)].join(' | ')} | ${ratioTo(nones)} | ${ratioTo(plains)} | ${((walEvent - walNone) / 1024).toFixed(1)} |`,
-  );
+  const title = `transaction about ${kind}`;
+  const group = turns.group({ title, unit: 'transactions a second', base: 'no event' }, { 'an event': aim });
+  groups.push(group);
+  const rate = LOAD * group.rows.find(({ name }) => name === 'an event')!.median;
+  groups.push(await openLoops(kind, rate));
+  progress.print(`${kind}: latencies at ${Math.round(rate)} transactions a second`);
 }
-progress.line(`
-${machine()};
-${CONNECTIONS} connections, turns of ${TRANSACTIONS} transactions, medians of ${ROUNDS} rounds, transactions a second; ratios within a round
+const method = `${CONNECTIONS} connections; turns of ${TRANSACTIONS} transactions, ${rounds * TURNS} of each, ratios within a round`;
+report(progress, { part: 'write', rounds, method, groups });
 
-| transaction about | no event | a plain outbox insert | an event | of none | of plain | KB of WAL for the event |
-|---|---|---|---|---|---|---|
-${rows.join('\n')}`);
-
-function transaction(
-  kind: 'a new aggregate' | 'an existing aggregate',
-  n: number,
-  extra: (typeof extras)[string],
-): Promise<void> {
-  return orm.em.fork().transactional(async (em) => {
-    const lamp =
-      kind === 'a new aggregate'
-        ? em.create(Lamp, { id: uuid(), note: NOTE, count: 0 })
-        : await em.findOneOrFail(Lamp, ids[n % ids.length]!);
-    lamp.count++;
-    await extra(em, lamp);
-  });
-}
-
-async function createLamps(): Promise<string[]> {
-  const em = orm.em.fork();
-  // Their first events create their keys.
-  const lamps = Array.from({ length: 500 }, () => em.create(Lamp, { id: uuid(), note: NOTE, count: 0 }));
-  for (const lamp of lamps) raise(lamp, events.changed(lamp.id, { note: NOTE }));
-  await em.flush();
-  return lamps.map(({ id }) => id);
-}
-
-async function inParallel(work: (n: number) => Promise<void>): Promise<void> {
+/** Runs a turn in which each connection begins the next transaction as soon as its last one is done. */
+async function closedLoop(kind: string, extra: Extra) {
+  const before = await walBytes();
+  const cpu = countCpu({ node: process.pid, postgres: pid });
+  const since = performance.now();
   let next = 0;
   const worker = async () => {
-    while (next < TRANSACTIONS) await work(next++);
+    while (next < TRANSACTIONS) await transaction(kind, next++, extra);
   };
   await Promise.all(Array.from({ length: CONNECTIONS }, worker));
+  const seconds = (performance.now() - since) / 1000;
+  const cpuPerThousand = cpu(TRANSACTIONS);
+  const wal = ((await walBytes()) - before) / TRANSACTIONS;
+  return { value: TRANSACTIONS / seconds, wal, cpu: cpuPerThousand };
 }
+
+/** Measures latencies at a constant rate, the same for all ways. */
+async function openLoops(kind: string, rate: number) {
+  const turns = new Turns();
+  for (let round = 1; round <= rounds * 2; round++) {
+    let none = 0;
+    for (const [name, extra] of Object.entries(ways)) {
+      const all = latencies(await openLoop(rate, OPEN_LOOP_SECONDS, (n) => transaction(kind, n, extra)));
+      if (name === 'no event') none = median(all);
+      const details = { 'p99 ms': percentile(all, 99), 'ms added at p50': median(all) - none };
+      turns.add(name, { value: median(all), details } satisfies Sample);
+    }
+  }
+  return turns.group({ title: `latency, ${kind}, at 30 % load`, unit: 'ms at p50' });
+}
+
+const transaction = (kind: string, n: number, extra: Extra): Promise<void> => {
+  const existing = kind === 'an existing aggregate';
+  return write(orm, existing ? ids[n % ids.length]! : uuid(), existing, extra);
+};
 
 async function walBytes(): Promise<number> {
   const { rows } = await database.query<{ bytes: string }>(
