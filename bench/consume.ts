@@ -62,7 +62,7 @@ async function turn(way: Way): Promise<Sample> {
   await storeEvents(database, messages);
   const reports = [WARM_UP, messages.length];
   const app = await startApp(processes, { appId: APP_ID, program: way.program, databaseUrl: appUrl, reports });
-  const pids: Record<string, number> = { app: app.pid, postgres: postgresPid };
+  const pids: Record<string, number[]> = { app: [app.pid], postgres: [postgresPid] };
   if (broker) Object.assign(pids, await feed(processes, broker, messages, app, way.mode));
   const posting = broker ? undefined : post(app.port, messages, way.mode === 'single' ? 1 : 16);
   const begun = await app.answered(WARM_UP);
@@ -83,13 +83,13 @@ async function feed(
   messages: readonly StoredMessage[],
   app: SubscriberApp,
   concurrencyMode: Way['mode'],
-): Promise<Record<string, number>> {
+): Promise<Record<string, number[]>> {
   await broker.purge();
   await broker.createConsumer(APP_ID);
   await broker.publish(messages);
   const options = { appId: APP_ID, appPort: app.port, port: app.daprPort, concurrencyMode, folder };
   const sidecar = await startSubscriberSidecar(processes, broker, progress, options);
-  return { daprd: sidecar.pid, nats: broker.pid };
+  return { daprd: [sidecar.pid], nats: [broker.pid] };
 }
 
 /** Calls the subscriber as daprd does, without daprd. */

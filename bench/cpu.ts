@@ -7,7 +7,7 @@ const TICKS_PER_SECOND = 100;
  * those of all connections.
  * @returns undefined where there is no /proc
  */
-export function cpuSeconds(pid: number): number | undefined {
+function cpuSeconds(pid: number): number | undefined {
   try {
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
     const own = ticks(pid, [11, 12, 13, 14]);
@@ -43,18 +43,20 @@ export function residentMiB(pid: number): number | undefined {
 
 /**
  * Begins to count the CPU seconds of processes.
- * @returns a function that returns the CPU seconds per 1,000 events since then, by name of the process
+ * @param pids process ids by name
+ * @returns a function that returns the CPU seconds per 1,000 events since then, by name, and of all
  */
 export function countCpu(
-  pids: Readonly<Record<string, number>>,
+  pids: Readonly<Record<string, readonly number[]>>,
 ): (events: number) => Record<string, number | undefined> {
-  const before = Object.entries(pids).map(([name, pid]) => ({ name, pid, seconds: cpuSeconds(pid) }));
-  return (events) =>
-    Object.fromEntries(
-      before.map(({ name, pid, seconds }) => {
-        const now = cpuSeconds(pid);
-        const isKnown = now !== undefined && seconds !== undefined;
-        return [`CPU s per 1,000: ${name}`, isKnown ? ((now - seconds) * 1000) / events : undefined];
-      }),
-    );
+  const read = () =>
+    Object.values(pids).map((all) => all.reduce((sum, pid) => sum + (cpuSeconds(pid) ?? Number.NaN), 0));
+  const before = read();
+  return (events) => {
+    const used = read().map((seconds, index) => ((seconds - before[index]!) * 1000) / events);
+    const known = (seconds: number) => (Number.isNaN(seconds) ? undefined : seconds);
+    const each = Object.keys(pids).map((name, index) => [`CPU s per 1,000: ${name}`, known(used[index]!)]);
+    const all = used.reduce((sum, seconds) => sum + seconds, 0);
+    return { 'CPU s per 1,000': known(all), ...Object.fromEntries(each) };
+  };
 }

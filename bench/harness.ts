@@ -42,8 +42,9 @@ export async function openDatabase(
   await database.connect();
   stack.defer(() => database.end());
   await database.query(FLOOR_TABLES);
+  const superuserUrl = Object.assign(new URL(postgres.superuserUrl), { pathname: '/bench' }).href;
   const pid = Number((await readFile(join(dataDir, 'cluster/postmaster.pid'), 'utf8')).split('\n')[0]);
-  return { database, relayUrl: urls.relay, appUrl: urls.app, pid };
+  return { database, relayUrl: urls.relay, appUrl: urls.app, ownerUrl: urls.owner, superuserUrl, pid };
 }
 
 const FLOOR_TABLES = `

@@ -120,19 +120,28 @@ async function latency(way: Way, rate: number): Promise<Sample> {
   return { value: median(all), details: { 'p99 ms': percentile(all, 99) } };
 }
 
-const millisecondsOf = (row: string) => `extract(epoch from pg_xact_commit_timestamp(${row}.xmin))::float8 * 1000`;
-const confirmationsOf = ({ recorder }: Way) => (recorder === 'recorder' ? 'eventing.published' : 'floor_confirmed');
+function millisecondsOf(row: string): string {
+  return `extract(epoch from pg_xact_commit_timestamp(${row}.xmin))::float8 * 1000`;
+}
+
+function confirmationsOf({ recorder }: Way): string {
+  return recorder === 'recorder' ? 'eventing.published' : 'floor_confirmed';
+}
 
 /** Starts the processes of a path. They are stopped by `processes`. */
-async function open(processes: AsyncDisposableStack, way: Way): Promise<{ feed: Feed; pids: Record<string, number> }> {
+async function open(
+  processes: AsyncDisposableStack,
+  way: Way,
+): Promise<{ feed: Feed; pids: Record<string, number[]> }> {
   await emptyTables(database);
   await broker.purge();
-  const pids: Record<string, number> = {
-    feeder: process.pid,
-    postgres,
-    nats: broker.pid,
-    'publishing daprd': publisher.pid,
+  const common = {
+    feeder: [process.pid],
+    postgres: [postgres],
+    nats: [broker.pid],
+    'publishing daprd': [publisher.pid],
   };
+  const pids: Record<string, number[]> = common;
   const apps = [
     { appId: 'recorder', program: way.recorder, replicas: 1 },
     { appId: 'consumer', program: way.consumer, replicas: way.replicas },
@@ -143,12 +152,13 @@ async function open(processes: AsyncDisposableStack, way: Way): Promise<{ feed: 
       const app = await startApp(processes, { appId, program, databaseUrl: appUrl, reports: [] });
       const options = { appId, appPort: app.port, port: app.daprPort, concurrencyMode: 'single', folder } as const;
       const sidecar = await startSubscriberSidecar(processes, broker, progress, options);
-      const name = replica === 1 ? appId : `${appId} ${replica}`;
-      Object.assign(pids, { [name]: app.pid, [`${name}'s daprd`]: sidecar.pid });
+      pids[appId] = [...(pids[appId] ?? []), app.pid];
+      const daprd = `${appId}’s daprd`;
+      pids[daprd] = [...(pids[daprd] ?? []), sidecar.pid];
     }
   }
   if (way.consumer === 'orm-floor') return { feed: feedRaw, pids };
-  pids.relay = await startRelay(processes, { database, relayUrl, daprPort: publisher.port });
+  pids.relay = [await startRelay(processes, { database, relayUrl, daprPort: publisher.port })];
   return { feed: feedTransactions, pids };
 }
 

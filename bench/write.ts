@@ -6,6 +6,8 @@ import { countCpu } from './cpu.ts';
 import { benchFolder, openDatabase } from './harness.ts';
 import { createLamps, type Extra, extras, openLamps, write } from './lamps.ts';
 import { partOptions } from './options.ts';
+import { installPeers } from './peer-packages.ts';
+import { openBoss, peerExtras, setUpPeers } from './peers-setup.ts';
 import { report, type Sample, Turns } from './report.ts';
 import { latencies, median, openLoop, percentile } from './statistics.ts';
 
@@ -18,15 +20,18 @@ const OPEN_LOOP_SECONDS = 5;
 /** Of the rate of transactions with an event, in a closed loop. */
 const LOAD = 0.3;
 
-const { rounds } = partOptions();
+const { rounds, peers } = partOptions();
 const progress = new Progress(process.stdout);
 await using stack = new AsyncDisposableStack();
-const { database, appUrl, pid } = await openDatabase(await benchFolder(stack), stack, progress);
+const opened = await openDatabase(await benchFolder(stack), stack, progress);
+const { database, appUrl, pid } = opened;
 const orm = await openLamps(stack, { database, appUrl, connections: CONNECTIONS });
 const ids = await createLamps(orm, 500);
-const ways: Record<string, Extra> = extras;
+const others = peers ? await openPeers() : {};
+const ways: Record<string, Extra> = { ...extras, ...others };
 
 const groups = [];
+const shared = { peers: Object.keys(others) };
 const kinds = { 'a new aggregate': 0.55, 'an existing aggregate': 0.5 };
 for (const [kind, aim] of Object.entries(kinds)) {
   const turns = new Turns();
@@ -41,7 +46,7 @@ for (const [kind, aim] of Object.entries(kinds)) {
     if (round > 0 && round % 10 === 0) progress.print(`${kind}: turn ${round} of ${rounds * TURNS}`);
   }
   const title = `transaction about ${kind}`;
-  const group = turns.group({ title, unit: 'transactions a second', base: 'no event' }, { 'an event': aim });
+  const group = turns.group({ title, unit: 'transactions a second', ...shared, base: 'no event' }, { 'an event': aim });
   groups.push(group);
   const rate = LOAD * group.rows.find(({ name }) => name === 'an event')!.median;
   groups.push(await openLoops(kind, rate));
@@ -53,7 +58,7 @@ report(progress, { part: 'write', rounds, method, groups });
 /** Runs a turn in which each connection begins the next transaction as soon as its last one is done. */
 async function closedLoop(kind: string, extra: Extra) {
   const before = await walBytes();
-  const cpu = countCpu({ node: process.pid, postgres: pid });
+  const cpu = countCpu({ node: [process.pid], postgres: [pid] });
   const since = performance.now();
   let next = 0;
   const worker = async () => {
@@ -78,13 +83,21 @@ async function openLoops(kind: string, rate: number) {
       turns.add(name, { value: median(all), details } satisfies Sample);
     }
   }
-  return turns.group({ title: `latency, ${kind}, at 30 % load`, unit: 'ms at p50' });
+  return turns.group({ title: `latency, ${kind}, at 30 % load`, unit: 'ms at p50', ...shared });
 }
 
-const transaction = (kind: string, n: number, extra: Extra): Promise<void> => {
+function transaction(kind: string, n: number, extra: Extra): Promise<void> {
   const existing = kind === 'an existing aggregate';
   return write(orm, existing ? ids[n % ids.length]! : uuid(), existing, extra);
-};
+}
+
+async function openPeers(): Promise<Record<string, Extra>> {
+  await installPeers(progress);
+  await setUpPeers(opened);
+  const boss = await openBoss(appUrl);
+  stack.defer(() => boss.stop({ graceful: false }));
+  return peerExtras(boss);
+}
 
 async function walBytes(): Promise<number> {
   const { rows } = await database.query<{ bytes: string }>(
