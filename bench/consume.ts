@@ -1,12 +1,11 @@
 // Measures what subscribers handle a second, behind a real daprd with JetStream, or called directly (`-- --direct`): a bare
 // inbox transaction in pg, this project's consumers and its recorder, in turns: `node bench/consume.ts`.
-import type { Client } from 'pg';
 import { Pool } from 'undici';
 import { Progress } from '../local/progress.ts';
 import { type Broker, openBroker } from './broker.ts';
 import { countCpu, residentMiB } from './cpu.ts';
 import { makeEvents, type StoredMessage, storeEvents } from './events.ts';
-import { benchFolder, emptyTables, openDatabase, TOPIC } from './harness.ts';
+import { benchFolder, emptyTables, openDatabase, TOPIC, until } from './harness.ts';
 import { partOptions } from './options.ts';
 import { report, type Sample, Turns } from './report.ts';
 import { APP_TOKEN, startSubscriberSidecar } from './sidecar.ts';
@@ -38,7 +37,13 @@ const ways = [...single, ...parallel];
 const progress = new Progress(process.stdout);
 await using stack = new AsyncDisposableStack();
 const folder = await benchFolder(stack);
-const { database, appUrl, pid: postgresPid } = await openDatabase(folder, stack, progress);
+const {
+  database,
+  appUrl,
+  pid: postgresPid,
+} = await openDatabase(folder, stack, progress, {
+  track_commit_timestamp: 'on',
+});
 const broker = direct ? undefined : await openBroker(folder, stack, progress);
 
 const turns = new Turns();
@@ -65,15 +70,26 @@ async function turn(way: Way): Promise<Sample> {
   const pids: Record<string, number[]> = { app: [app.pid], postgres: [postgresPid] };
   if (broker) Object.assign(pids, await feed(processes, broker, messages, app, way.mode));
   const posting = broker ? undefined : post(app.port, messages, way.mode === 'single' ? 1 : 16);
-  const begun = await app.answered(WARM_UP);
+  await app.answered(WARM_UP);
   const cpu = countCpu(pids);
-  const ended = await app.answered(messages.length);
-  const cpuPerThousand = cpu(MESSAGES);
-  const memory = residentMiB(app.pid);
+  await app.answered(messages.length);
+  // The recorder answers before it has confirmed.
+  await until(() => verify(way, messages.length));
+  const details = { ...cpu(MESSAGES), 'MiB of the app': residentMiB(app.pid) };
   await posting;
   await broker?.acknowledged(APP_ID);
-  await verify(database, way, messages.length);
-  return { value: (1000 * MESSAGES) / (ended - begun), details: { ...cpuPerThousand, 'MiB of the app': memory } };
+  return { value: MESSAGES / (await secondsOf(way)), details };
+}
+
+/** Returns the seconds from the commit of the last effect of the warm-up to that of the last effect. */
+async function secondsOf({ program }: Way): Promise<number> {
+  const { rows } = await database.query<{ seconds: number }>(
+    `
+    select extract(epoch from max(at) - (array_agg(at order by at))[$1])::float8 as seconds
+      from (select pg_xact_commit_timestamp(xmin) as at from ${program === 'recorder' ? 'eventing.published' : 'effect'}) commits`,
+    [WARM_UP],
+  );
+  return rows[0]!.seconds;
 }
 
 /** Starts daprd on a topic that has all messages. @returns the processes that take part */
@@ -118,8 +134,8 @@ async function post(appPort: number, messages: readonly StoredMessage[], connect
 }
 
 /** @throws when an effect is missing or was applied twice */
-async function verify(client: Client, { name, program }: Way, expected: number): Promise<void> {
-  const { rows } = await client.query<Record<string, number>>(`
+async function verify({ name, program }: Way, expected: number): Promise<void> {
+  const { rows } = await database.query<Record<string, number>>(`
     select (select count(*)::int from effect) as effects, (select count(distinct event_id)::int from effect) as events,
       (select count(*)::int from eventing.published) as published, (select count(*)::int from eventing.kept_delivery) as deferred,
       (select count(*)::int from eventing.relayed) as unconfirmed`);

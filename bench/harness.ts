@@ -16,21 +16,21 @@ export const DAPR_TOKEN = 'a-token-for-the-bench';
 
 /**
  * Starts PostgreSQL with the tables of eventing, and those of the floors. It is stopped by `stack`.
- * @param options.commitTimes whether PostgreSQL records the time of each commit
+ * @param settings PostgreSQL's, as `alter system set` takes them
  */
 export async function openDatabase(
   folder: string,
   stack: AsyncDisposableStack,
   progress: Progress,
-  { commitTimes = false } = {},
+  settings: Readonly<Record<string, string>> = {},
 ) {
   const dataDir = join(folder, 'postgres');
   const start = () => startPostgres({ dataDir, log: (line) => progress.print(line) });
   let postgres = await start();
-  if (commitTimes) {
+  if (Object.keys(settings).length > 0) {
     const superuser = new Client(postgres.superuserUrl);
     await superuser.connect();
-    await superuser.query('alter system set track_commit_timestamp = on');
+    for (const [name, value] of Object.entries(settings)) await superuser.query(`alter system set ${name} = ${value}`);
     await superuser.end();
     await postgres.stop();
     postgres = await start();
@@ -86,7 +86,7 @@ export function launch(
 }
 
 /** Repeats `attempt` until it succeeds. @throws its last error after the timeout */
-export async function until<T>(attempt: () => Promise<T>, pauseMs = 50, timeoutMs = 20_000): Promise<T> {
+export async function until<T>(attempt: () => Promise<T>, pauseMs = 50, timeoutMs = 60_000): Promise<T> {
   for (const deadline = performance.now() + timeoutMs; ; ) {
     try {
       return await attempt();

@@ -1,5 +1,5 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
-import type { Client } from 'pg';
+import { Client } from 'pg';
 import { v7 as uuid } from 'uuid';
 import { type Extra, NOTE } from './lamps.ts';
 import { loadPeer } from './peer-packages.ts';
@@ -25,8 +25,7 @@ export interface PeerDatabase {
 
 /** Creates the tables of the other products. The role of the application gets the owner's rights, for their row policies. */
 export async function setUpPeers({ database, ownerUrl, superuserUrl }: PeerDatabase): Promise<void> {
-  const { Client: Superuser } = await import('pg');
-  const superuser = new Superuser(superuserUrl);
+  const superuser = new Client(superuserUrl);
   await superuser.connect();
   await superuser.query('grant bench_owner to bench_app');
   await superuser.end();
@@ -43,6 +42,21 @@ export async function setUpPeers({ database, ownerUrl, superuserUrl }: PeerDatab
   await boss.stop({ graceful: false });
 }
 
+/** Creates the publication, and a slot without the messages before it. */
+export async function setUpReplication({ superuserUrl }: Pick<PeerDatabase, 'superuserUrl'>): Promise<void> {
+  const { DatabaseSetup } = loadPeer('pg-transactional-outbox');
+  const superuser = new Client(superuserUrl);
+  await superuser.connect();
+  await superuser.query('truncate pgto.outbox');
+  await superuser.query(DatabaseSetup.setupReplicationCore(OUTBOX));
+  await superuser.query(
+    'select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1 and not active',
+    [OUTBOX.replicationSlot],
+  );
+  await superuser.query("select pg_create_logical_replication_slot($1, 'pgoutput')", [OUTBOX.replicationSlot]);
+  await superuser.end();
+}
+
 /** Opens pg-boss without its maintenance, which is for days, not for minutes. */
 // biome-ignore lint/suspicious/noExplicitAny: the package has no types here
 export async function openBoss(connectionString: string): Promise<any> {
@@ -57,7 +71,8 @@ export function peerExtras(boss: { send: (...args: unknown[]) => Promise<unknown
   const { initializeMessageStorage, getDisabledLogger } = loadPeer('pg-transactional-outbox');
   const settings = { dbSchema: OUTBOX.schema, dbTable: OUTBOX.table };
   const store = initializeMessageStorage({ outboxOrInbox: 'outbox', settings }, getDisabledLogger());
-  const payload = (aggregateId: string) => ({ eventid: uuid(), aggregateId, note: NOTE, more: 'x'.repeat(440) });
+  // One event per aggregate in the bench, so the aggregate's id identifies the event.
+  const payload = (eventid: string) => ({ eventid, note: NOTE, more: NOTE });
   return {
     'pg-transactional-outbox': (em, { id }) => {
       const message = { id: uuid(), aggregateType: 'lamp', aggregateId: id, messageType: 'changed', segment: id };

@@ -18,12 +18,17 @@ export interface Sidecar {
 }
 
 /** Starts the member system's daprd, with nobody subscribed. It is stopped by `stack`. */
-export async function startPublisher(
+export function startPublisher(stack: AsyncDisposableStack, broker: Broker, progress: Progress): Promise<Sidecar> {
+  return startSidecarWith(stack, broker, progress, { 'app-id': 'member', 'resources-path': jetstreamComponents });
+}
+
+/** Starts a daprd without an app, and waits until it can publish. It is stopped by `stack`. */
+export async function startSidecarWith(
   stack: AsyncDisposableStack,
   broker: Broker,
   progress: Progress,
+  flags: Readonly<Record<string, string>>,
 ): Promise<Sidecar> {
-  const flags = { 'app-id': 'member', 'resources-path': jetstreamComponents };
   const sidecar = await start(stack, broker, progress, await freePort(), flags);
   await until(() => get(sidecar, 'healthz/outbound'));
   return sidecar;

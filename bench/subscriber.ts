@@ -87,7 +87,9 @@ async function startBare(handle: (ids: Ids) => Promise<unknown>): Promise<void> 
   const app = new Koa();
   const receive = counted(async (ctx) => {
     const { data_base64: wrapped } = JSON.parse(await text(ctx));
-    await handle(JSON.parse(Buffer.from(wrapped, 'base64').toString()));
+    const event = JSON.parse(Buffer.from(wrapped, 'base64').toString());
+    // Dapr's outbox makes events of its own around the state.
+    await handle({ id: event.id, eventid: event.eventid ?? event.data.eventid });
     ctx.body = { status: 'SUCCESS' };
   });
   app.use(async (ctx, next) => {
