@@ -13,8 +13,8 @@ import { startSidecarWith } from './sidecar.ts';
 const APP_ID = 'outbox-writer';
 const COMPONENT = 'outbox-broker';
 const STORE = 'outbox-store';
-/** The topic that daprd publishes to before it writes the state: its app-id, the topic and "outbox". */
-const INTERNAL_TOPIC = `${APP_ID}${TOPIC}outbox`;
+/** The topic that daprd publishes to before it writes the state: its namespace, its app-id, the topic and "outbox". */
+const INTERNAL_TOPIC = `default${APP_ID}${TOPIC}outbox`;
 
 /** Dapr's own outbox: a state transaction through daprd, which publishes it to the topic; the effect is made by the floor's app. */
 export async function daprOutbox(stage: PathStage, stack: AsyncDisposableStack): Promise<Pipeline> {
@@ -28,7 +28,15 @@ export async function daprOutbox(stage: PathStage, stack: AsyncDisposableStack):
     // JSON is YAML.
     return writeFile(join(resources, `${name}.yaml`), JSON.stringify({ ...kind, spec: { type, version, metadata } }));
   };
-  const consumer = { durableName: APP_ID, queueGroupName: APP_ID, deliverPolicy: 'all', ackWait: '15s' };
+  // daprd waits a second before it publishes a message of its outbox: with "single" that is one event a second.
+  const concurrencyMode = 'parallel';
+  const consumer = {
+    concurrencyMode,
+    durableName: APP_ID,
+    queueGroupName: APP_ID,
+    deliverPolicy: 'all',
+    ackWait: '15s',
+  };
   await component(COMPONENT, 'pubsub.jetstream', 'v1', { natsURL: broker.url, name: APP_ID, ...consumer });
   const outbox = { outboxPublishPubsub: COMPONENT, outboxPublishTopic: TOPIC };
   await component(STORE, 'state.postgresql', 'v2', { connectionString: ownerUrl, ...outbox });
@@ -38,10 +46,12 @@ export async function daprOutbox(stage: PathStage, stack: AsyncDisposableStack):
   const headers = { 'content-type': 'application/json', 'dapr-api-token': DAPR_TOKEN };
   const path = `/v1.0/state/${STORE}/transaction`;
   return {
-    name: 'Dapr’s outbox',
+    name: 'Dapr’s outbox, parallel',
     feed: eachId(async (id) => {
       const value = { eventid: id, note: NOTE, more: NOTE };
-      const body = JSON.stringify({ operations: [{ operation: 'upsert', request: { key: id, value } }] });
+      // Without it daprd publishes the value as Go prints it.
+      const metadata = { contentType: 'application/json' };
+      const body = JSON.stringify({ operations: [{ operation: 'upsert', request: { key: id, value, metadata } }] });
       const answer = await pool.request({ method: 'POST', path, headers, body });
       if (answer.statusCode !== 204) throw new Error(`daprd: ${answer.statusCode} ${await answer.body.text()}`);
       await answer.body.dump();
