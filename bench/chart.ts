@@ -24,7 +24,7 @@ const colors = {
 } as const satisfies Record<Theme, Record<string, string>>;
 
 /** Layout in pixels: names on the left, bars, figures on the right. */
-const [WIDTH, NAMES, BARS, ROW, HEAD] = [860, 300, 330, 26, 44];
+const [WIDTH, NAMES, BARS, ROW, HEAD] = [960, 400, 330, 26, 44];
 
 /** Draws a part's results as bars: one block per group, with the range of the rounds and the aims. @returns SVG */
 export function chart(report: Pick<Report, 'part' | 'groups'>, theme: Theme): string {

@@ -9,7 +9,7 @@ import { Progress } from '../local/progress.ts';
 import { type Miss, missedTwice, misses, TOLERANCE } from './check.ts';
 import { commitOf, launch } from './harness.ts';
 import { mainOptions, PARTS, type Part, partArguments } from './options.ts';
-import { readReport, resultsFile, writeCharts } from './results.ts';
+import { readReport, resultsFile, writeGenerated } from './results.ts';
 
 const options = mainOptions(process.argv.slice(2));
 const progress = new Progress(process.stdout);
@@ -30,7 +30,7 @@ async function measure(): Promise<void> {
     }
     progress.print(`${part}: part ${index + 1} of ${parts.length}`);
     await run(part, resultsFile(part));
-    writeCharts();
+    writeGenerated();
   }
   progress.print('results and pictures are in bench/results');
 }

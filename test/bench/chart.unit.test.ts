@@ -28,7 +28,7 @@ test('floor, own rows and other products have different colours', () => {
 });
 
 test('a row has its range and its aim', () => {
-  expect(valuesOf('path', 'd')).toEqual(['M432 91H498', 'M564 80v22', 'M432 117H498']);
+  expect(valuesOf('path', 'd')).toEqual(['M532 91H598', 'M664 80v22', 'M532 117H598']);
 });
 
 test('names are escaped, and the description has all figures', () => {
@@ -44,7 +44,7 @@ test('an aim beyond the longest bar is inside the picture', () => {
     { part: 'p', groups: [{ ...group, rows: [group.rows[0]!, { ...group.rows[1]!, aim: 4 }] }] },
     'light',
   );
-  expect(far).toContain('M630 ');
+  expect(far).toContain('M730 ');
 });
 
 test('the dark picture differs in colours only', () => {
