@@ -60,6 +60,14 @@ export async function emptyTables(database: Client): Promise<void> {
       eventing.outbox, eventing.relayed, eventing.published`);
 }
 
+/** Returns the position in PostgreSQL's log, in bytes. */
+export async function walBytes(database: Client): Promise<number> {
+  const { rows } = await database.query<{ bytes: string }>(
+    `select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') as bytes`,
+  );
+  return Number(rows[0]!.bytes);
+}
+
 /** Creates a folder, which `stack` deletes. */
 export async function benchFolder(stack: AsyncDisposableStack): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'member-system-bench-'));

@@ -55,7 +55,7 @@ const peers = [
 ];
 const own = ownPath(stage, 1);
 const pipelines = [floor(stage, stack), own, ...peers];
-const shared = { peers: peers.map(({ name }) => name), base: own.name };
+const shared = { peers: peers.map(({ name }) => name) };
 
 const turns = new Turns();
 const delays = new Turns();
@@ -69,7 +69,7 @@ for (let round = 1; round <= rounds; round++)
     progress.print(`round ${round}, ${pipeline.name}: ${shown}`);
   }
 const groups = [
-  turns.group({ title: 'from the transaction to the effect', unit: 'events a second', ...shared }),
+  turns.group({ title: 'from the transaction to the effect', unit: 'events a second', ...shared, base: own.name }),
   delays.group({ title: `from the commit to the effect, at ${RATE} a second`, unit: 'ms at p50', ...shared }),
 ];
 const method = `turns of ${EVENTS} events, medians of ${rounds} rounds, ratios within a round`;

@@ -2,7 +2,7 @@ import type { Client } from 'pg';
 import type { Progress } from '../local/progress.ts';
 import type { Broker } from './broker.ts';
 import { countCpu } from './cpu.ts';
-import { emptyTables, until } from './harness.ts';
+import { emptyTables, until, walBytes } from './harness.ts';
 import type { Sample } from './report.ts';
 import { type Sidecar, startSubscriberSidecar } from './sidecar.ts';
 import { median, type OpenLoopSample, percentile } from './statistics.ts';
@@ -47,10 +47,12 @@ export async function throughput(stage: PipelineStage, pipeline: Pipeline, event
   await pipeline.feed(WARM_UP);
   await handled(stage, pipeline, WARM_UP);
   const cpu = countCpu(pids);
+  const wal = await walBytes(stage.database);
   const since = Date.now();
   await pipeline.feed(events);
   await handled(stage, pipeline, WARM_UP + events);
-  const details = cpu(events);
+  const walPerEvent = ((await walBytes(stage.database)) - wal) / events / 1024;
+  const details = { 'KB of WAL': walPerEvent, ...cpu(events) };
   const done = ['effect', pipeline.confirmations ?? []].flat().map((table) => `select xmin from ${table}`);
   const { rows } = await stage.database.query<{ last: number }>(
     `select max(${millisecondsOf('done')}) as last from (${done.join(' union all ')}) done`,

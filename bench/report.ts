@@ -22,7 +22,7 @@ export interface Row {
 export interface Group {
   readonly title: string;
   readonly unit: string;
-  /** The row that ratios refer to. */
+  /** The row that ratios refer to. Only where more is better: `--check` treats a lower ratio as a miss. */
   readonly base?: string;
   /** Names of the rows that are other products. */
   readonly peers?: readonly string[];

@@ -3,7 +3,7 @@
 import { v7 as uuid } from 'uuid';
 import { Progress } from '../local/progress.ts';
 import { countCpu } from './cpu.ts';
-import { benchFolder, openDatabase } from './harness.ts';
+import { benchFolder, openDatabase, walBytes } from './harness.ts';
 import { createLamps, type Extra, extras, openLamps, write } from './lamps.ts';
 import { partOptions } from './options.ts';
 import { installPeers } from './peer-packages.ts';
@@ -57,7 +57,7 @@ report(progress, { part: 'write', rounds, method, groups });
 
 /** Runs a turn in which each connection begins the next transaction as soon as its last one is done. */
 async function closedLoop(kind: string, extra: Extra) {
-  const before = await walBytes();
+  const before = await walBytes(database);
   const cpu = countCpu({ node: [process.pid], postgres: [pid] });
   const since = performance.now();
   let next = 0;
@@ -67,7 +67,7 @@ async function closedLoop(kind: string, extra: Extra) {
   await Promise.all(Array.from({ length: CONNECTIONS }, worker));
   const seconds = (performance.now() - since) / 1000;
   const cpuPerThousand = cpu(TRANSACTIONS);
-  const wal = ((await walBytes()) - before) / TRANSACTIONS;
+  const wal = ((await walBytes(database)) - before) / TRANSACTIONS;
   return { value: TRANSACTIONS / seconds, wal, cpu: cpuPerThousand };
 }
 
@@ -97,11 +97,4 @@ async function openPeers(): Promise<Record<string, Extra>> {
   const boss = await openBoss(appUrl);
   stack.defer(() => boss.stop({ graceful: false }));
   return peerExtras(boss);
-}
-
-async function walBytes(): Promise<number> {
-  const { rows } = await database.query<{ bytes: string }>(
-    `select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') as bytes`,
-  );
-  return Number(rows[0]!.bytes);
 }
