@@ -14,6 +14,8 @@ import { launch, TOPIC, until } from './harness.ts';
 
 export interface Message {
   readonly id: string;
+  /** Messages with the same key keep their order. */
+  readonly key: string;
   /** The CloudEvent as JSON text. */
   readonly envelope: string;
 }

@@ -33,9 +33,15 @@ function ticks(pid: number, fields: readonly number[]): number {
 }
 
 /** Returns the resident memory of a process in MiB, or undefined where there is no /proc. */
-export function residentMiB(pid: number): number | undefined {
+export const residentMiB = (pid: number): number | undefined => memoryOf(pid, 'VmRSS');
+
+/** Returns the largest resident memory of a process so far in MiB, or undefined where there is no /proc. */
+export const largestMiB = (pid: number): number | undefined => memoryOf(pid, 'VmHWM');
+
+function memoryOf(pid: number, field: string): number | undefined {
   try {
-    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)![1]) / 1024;
   } catch {
     return undefined;
   }

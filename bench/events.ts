@@ -28,6 +28,7 @@ export function makeEvents(count: number): StoredMessage[] {
     const envelope = messageOf(event, { target: 'ALL', data: event.data });
     return {
       id: envelope.id,
+      key: event.aggregateId,
       envelope: JSON.stringify(envelope),
       event: { ...event, messageId: envelope.id, target: 'ALL' },
     };

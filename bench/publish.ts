@@ -32,8 +32,9 @@ export function openRawPublisher(
 }
 
 function bulkBody(messages: readonly Message[]): string {
-  const entries = messages.map(
-    ({ id, envelope }) => `{"entryId":"${id}","contentType":"application/cloudevents+json","event":${envelope}}`,
-  );
+  const entries = messages.map(({ id, key, envelope }) => {
+    const metadata = JSON.stringify({ partitionKey: key });
+    return `{"entryId":"${id}","contentType":"application/cloudevents+json","metadata":${metadata},"event":${envelope}}`;
+  });
   return `[${entries.join(',')}]`;
 }
