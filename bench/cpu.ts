@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs';
 const TICKS_PER_SECOND = 100;
 
 /**
- * Returns the CPU seconds that a process and its direct children have used so far, ended children included: for PostgreSQL,
- * those of all connections.
+ * Returns the CPU seconds that a process has used so far; for PostgreSQL, those of all its connections, ended ones included.
  * @returns undefined where there is no /proc
  */
 function cpuSeconds(pid: number): number | undefined {
   try {
+    if (readFileSync(`/proc/${pid}/comm`, 'utf8') !== 'postgres\n') return ticks(pid, [11, 12]) / TICKS_PER_SECOND;
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
     const own = ticks(pid, [11, 12, 13, 14]);
     return children.reduce((sum, child) => sum + ticksOfChild(Number(child)), own) / TICKS_PER_SECOND;

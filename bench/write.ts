@@ -74,7 +74,7 @@ async function closedLoop(kind: string, extra: Extra) {
 /** Measures latencies at a constant rate, the same for all ways. */
 async function openLoops(kind: string, rate: number) {
   const turns = new Turns();
-  for (let round = 1; round <= rounds * 2; round++) {
+  for (let round = 1; round <= rounds * 3; round++) {
     let none = 0;
     for (const [name, extra] of Object.entries(ways)) {
       const all = latencies(await openLoop(rate, OPEN_LOOP_SECONDS, (n) => transaction(kind, n, extra)));
