@@ -6,11 +6,11 @@ import { findProgram } from '../local/toolchain/binaries.ts';
 import { natsServer } from '../local/toolchain/programs.ts';
 import { brokerArguments, streamLimits, topics } from '../local/topology/broker.ts';
 import { requiredConsumers } from '../local/topology/components.ts';
-import { freePort } from '../local/topology/ports.ts';
 import { durableOf } from '../ops/jetstream/accounts.ts';
 import { ensureConsumers } from '../ops/jetstream/ensure-consumers.ts';
 import { ensureStreams } from '../ops/jetstream/streams.ts';
 import { launch, TOPIC, until } from './harness.ts';
+import { nextPort } from './ports.ts';
 
 export interface Message {
   readonly id: string;
@@ -37,7 +37,7 @@ export interface Broker {
 
 /** Starts NATS with the streams of `npm start`. It is stopped by `stack`. */
 export async function openBroker(folder: string, stack: AsyncDisposableStack, progress: Progress): Promise<Broker> {
-  const port = await freePort();
+  const port = await nextPort();
   const url = `nats://bench:bench@127.0.0.1:${port}`;
   const program = await findProgram(natsServer, progress, new AbortController().signal);
   const users = [{ user: 'bench', password: 'bench' }];

@@ -5,9 +5,9 @@ import type { Progress } from '../local/progress.ts';
 import { findProgram } from '../local/toolchain/binaries.ts';
 import { daprd } from '../local/toolchain/programs.ts';
 import { components, jetstreamComponents } from '../local/topology/components.ts';
-import { freePort } from '../local/topology/ports.ts';
 import type { Broker } from './broker.ts';
 import { DAPR_TOKEN, launch, TOPIC, until } from './harness.ts';
+import { nextPort } from './ports.ts';
 
 /** Token that sidecars send to their apps. */
 export const APP_TOKEN = 'another-token-for-the-bench';
@@ -29,7 +29,7 @@ export async function startSidecarWith(
   progress: Progress,
   flags: Readonly<Record<string, string>>,
 ): Promise<Sidecar> {
-  const sidecar = await start(stack, broker, progress, await freePort(), flags);
+  const sidecar = await start(stack, broker, progress, await nextPort(), flags);
   await until(() => get(sidecar, 'healthz/outbound'));
   return sidecar;
 }
@@ -106,8 +106,8 @@ async function start(
 ): Promise<Sidecar> {
   const common = {
     'dapr-http-port': port,
-    'dapr-grpc-port': await freePort(),
-    'dapr-internal-grpc-port': await freePort(),
+    'dapr-grpc-port': await nextPort(),
+    'dapr-internal-grpc-port': await nextPort(),
     'dapr-listen-addresses': '127.0.0.1',
     'dapr-internal-grpc-listen-address': '127.0.0.1',
     'enable-metrics': false,

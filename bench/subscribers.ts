@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { freePort } from '../local/topology/ports.ts';
 import { DAPR_TOKEN, launch, until } from './harness.ts';
+import { nextPort } from './ports.ts';
 import { APP_TOKEN } from './sidecar.ts';
 
 export interface SubscriberApp {
@@ -26,7 +26,7 @@ export async function startApp(
   stack: AsyncDisposableStack,
   { appId, program, databaseUrl, reports }: AppOptions,
 ): Promise<SubscriberApp> {
-  const [port, daprPort] = [await freePort(), await freePort()];
+  const [port, daprPort] = [await nextPort(), await nextPort()];
   const env = {
     APP_ID: appId,
     DATABASE_URL: databaseUrl,
