@@ -53,7 +53,7 @@ for (let round = 1; round <= rounds; round++)
     turns.add(way.name, sample);
     progress.print(`round ${round}, ${way.name}: ${Math.round(sample.value)} deliveries/s`);
   }
-const title = direct ? 'subscriber, called directly' : 'subscriber behind daprd and JetStream';
+const title = direct ? 'subscriber, called directly' : 'subscriber behind daprd';
 const aims = { 'convergent consumer': 0.85, 'ordered consumer': 0.8, 'recorder, parallel': 2.5 };
 const group = turns.group({ title, unit: 'deliveries a second', base: ways[0]!.name }, aims);
 const method = `turns of ${MESSAGES} deliveries, medians of ${rounds} rounds, ratios within a round`;
