@@ -54,7 +54,7 @@ for (let round = 1; round <= rounds; round++)
     progress.print(`round ${round}, ${way.name}: ${Math.round(sample.value)} deliveries/s`);
   }
 const title = direct ? 'subscriber, called directly' : 'subscriber behind daprd';
-const aims = { 'convergent consumer': 0.85, 'ordered consumer': 0.8, 'recorder, parallel': 2.5 };
+const aims = { 'convergent consumer': 0.85, 'ordered consumer': 0.8, recorder: 2.5 };
 const group = turns.group({ title, unit: 'deliveries a second', base: ways[0]!.name }, aims);
 const method = `turns of ${MESSAGES} deliveries, medians of ${rounds} rounds, ratios within a round`;
 report(progress, { part: 'consume', rounds, method, groups: [group] });
