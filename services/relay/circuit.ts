@@ -44,21 +44,21 @@ export class Circuit {
 
   /**
    * Returns the messages that may be sent now.
-   * @param wave at most one message per key
+   * @param ready at most one message per key
    */
-  admit<M extends { readonly orderingKey: string }>(wave: readonly M[]): readonly M[] {
-    if (!this.isOpen) return wave;
-    const other = wave.find(({ orderingKey }) => !this.#triedKeys.has(orderingKey));
+  admit<M extends { readonly orderingKey: string }>(ready: readonly M[]): readonly M[] {
+    if (!this.isOpen) return ready;
+    const other = ready.find(({ orderingKey }) => !this.#triedKeys.has(orderingKey));
     // Only one key was refused, so its message may be poison: another key need not wait.
     if (other && (this.waitMs === 0 || this.#refusedKeys.size === 1)) return [other];
     if (this.waitMs > 0) return [];
     this.#refusedKeys.clear();
     this.#triedKeys.clear();
-    return wave.slice(0, 1);
+    return ready.slice(0, 1);
   }
 
   /**
-   * Records that no message of a wave was accepted.
+   * Records that no message of a call was accepted.
    * @param cause the kind of failure; error texts differ from attempt to attempt
    * @param keys keys of the attempted messages
    * @returns whether the state changed: the circuit was closed, or open for another cause
@@ -70,13 +70,18 @@ export class Circuit {
     this.#failures++;
     this.#cause = cause;
     this.#retryAt = this.#now() + delay * (0.5 + Math.random() / 2);
+    this.addFailure(cause, keys);
+    return hasChanged;
+  }
+
+  /** Records the failure of a call that had begun before the circuit opened: no longer pause, but more evidence. */
+  addFailure(cause: string, keys: readonly string[]): void {
     // daprd itself failed, so a poison message is no longer the likely cause.
     if (cause !== 'refused') this.#refusedKeys.clear();
     for (const key of keys) {
       this.#triedKeys.add(key);
       if (cause === 'refused') this.#refusedKeys.add(key);
     }
-    return hasChanged;
   }
 
   /** Records that a message was accepted. @returns whether the circuit was open */

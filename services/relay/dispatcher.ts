@@ -22,19 +22,19 @@ export class Dispatcher {
   readonly #slow = new Map<string, { times: number; until: number }>();
   #nextSearch = 0;
   #laterSearch: NodeJS.Timeout | undefined;
-  readonly #unmarked: Map<string, Set<string>>;
+  readonly #unmarked: Map<string, Map<string, string>>;
   readonly #wake: () => void;
   readonly #resender: Resender;
 
   /**
-   * @param unmarked by topic, ids of messages that are sent but not marked yet; outlives the lease
+   * @param unmarked by topic, keys by id of messages that are sent but not marked yet; outlives the lease
    * @param wake called when the next dispatch should start immediately
    */
   constructor(
     lease: Lease,
     options: RelayOptions,
     stopping: AbortSignal,
-    unmarked: Map<string, Set<string>>,
+    unmarked: Map<string, Map<string, string>>,
     wake: () => void,
   ) {
     this.#lease = lease;
@@ -42,12 +42,14 @@ export class Dispatcher {
     this.#stopping = stopping;
     this.#unmarked = unmarked;
     this.#wake = wake;
-    this.#resender = new Resender(lease, options, (topic) => this.#relayOf(topic));
+    this.#resender = new Resender(lease, options, (topic) => this.#relayOf(topic).faults);
   }
 
   /** Starts a task for each topic with messages, and for the resender, unless its previous task is still running. */
   async dispatch(): Promise<void> {
+    for (const relay of this.#relays.values()) relay.wake();
     const topics = await this.#findTopics();
+    if (topics.length > 0) for (const it of [this.#lease, this.#resender]) it.noteWork();
     const isBusy = this.#tasks.size > 0;
     for (const topic of topics) this.#start(topic, () => this.#relayOf(topic).drain(this.#stopping));
     this.#start('', () => this.#resender.tick(isBusy).then(() => false));
@@ -99,7 +101,7 @@ export class Dispatcher {
   #relayOf(topic: string): TopicRelay {
     const existing = this.#relays.get(topic);
     if (existing) return existing;
-    const unmarked = this.#unmarked.get(topic) ?? new Set<string>();
+    const unmarked = this.#unmarked.get(topic) ?? new Map<string, string>();
     this.#unmarked.set(topic, unmarked);
     const relay = new TopicRelay(topic, this.#lease, this.#options, unmarked, this.#wake);
     this.#relays.set(topic, relay);

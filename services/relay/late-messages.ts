@@ -7,6 +7,8 @@ const STEP = 100;
 const STEP_POSITIONS = 50_000;
 /** Most transactions commit within this time of taking a position. Milliseconds. */
 const RECENT_MS = 300;
+/** Pause of looking for them while more messages wait anyway. Milliseconds. */
+const BUSY_MS = 1_000;
 /** Enough for a minute or two; while a long transaction runs, none is dropped. */
 const MAX_CHECKPOINTS = 100;
 
@@ -57,9 +59,13 @@ export class LateMessages {
     this.#recent = [];
   }
 
-  /** Returns the messages between the marks of a moment ago and those of now: one that was committed in between is late by little. */
-  async recent(marks: ReadonlyMap<number, number>): Promise<OutboxRow[]> {
+  /**
+   * Returns the messages between the marks of a moment ago and those of now: one that was committed in between is late by little.
+   * @param isBusy whether more messages wait anyway: then it is enough to look now and then
+   */
+  async recent(marks: ReadonlyMap<number, number>, isBusy: boolean): Promise<OutboxRow[]> {
     const now = performance.now();
+    if (isBusy && now - (this.#recent.at(-1)?.at ?? 0) < BUSY_MS) return [];
     const old = this.#recent.findLastIndex(({ at }) => at <= now - RECENT_MS);
     this.#recent = [...this.#recent.slice(Math.max(0, old)), { at: now, marks: new Map(marks) }];
     const before = this.#recent[0]!.marks;

@@ -14,7 +14,7 @@ export const BY_INDEX = 'set enable_seqscan = off; set enable_bitmapscan = off; 
  *   the timeout must exceed the longest pause of a healthy process.
  * - Relay frozen while it receives a result: the connection is not idle then, so `tcp_user_timeout` ends it.
  * - Lost host: TCP keepalives.
- * - `synchronous_commit = off`: a crash of PostgreSQL may lose marks, which only repeats messages, and a wave does not wait for the disk.
+ * - `synchronous_commit = off`: a crash of PostgreSQL may lose marks, which only repeats messages, and a statement does not wait for the disk.
  * - `BY_INDEX`: every statement finds its rows through an index. The planner's statistics of a table that fills and empties
  *   within seconds are always wrong, and a wrong plan reads everything that waits.
  * - `relay.lease` identifies this connection if a pooler substitutes another one: see `owned`.

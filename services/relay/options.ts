@@ -16,7 +16,7 @@ export interface RelayOptions {
   readonly log: Log;
   readonly backoff?: Backoff;
   readonly retryPolicy?: RetryPolicy;
-  /** Interval of polling the outbox; doubles while nothing wakes the relay (default 50 ms to 1 s). */
+  /** Interval of polling the outbox; doubles while nothing wakes the relay (default 50 ms to 2 s). */
   readonly poll?: Backoff;
   /** Rejects while this relay's own daprd is not ready: then other relays should hold the partitions. */
   readonly ready?: () => Promise<void>;

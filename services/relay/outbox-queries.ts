@@ -27,7 +27,10 @@ with owned as materialized (${lease.owned}), locked as materialized (
     clock_timestamp() + make_interval(secs => $2) from deleted
 )
 select array(select partition from owned) as partitions,
-  array(select o.id from eventing.outbox o where o.id = any ($1::uuid[]) and o.id not in (select id from locked)) as locked`;
+  array(
+    select o.id from eventing.outbox o
+     where o.id = any (array(select given.id from unnest($1::uuid[]) given(id) where given.id not in (select id from locked)))
+  ) as locked`;
 
 /**
  * Marks messages as sent: moves them from the outbox to `eventing.relayed`, where they wait for confirmation.

@@ -23,9 +23,9 @@ export class PageSize {
     return this.#limit === this.#usual;
   }
 
-  /** Limit per partition: every partition has room in a page, and few rows are read that do not fit in. */
+  /** Limit per partition: every partition has room in a page, and no row is read that does not fit in. */
   get share(): number {
-    return Math.ceil((2 * this.#limit) / this.#activePartitions);
+    return Math.ceil(this.#limit / this.#activePartitions);
   }
 
   /** Whether there may be more after this page. */

@@ -3,38 +3,52 @@ const MAX_REMEMBERED = 1_000;
 
 /**
  * Separates poison messages from broker outages, for one topic, because both fail in the same way. A failure is poison only if (a) the
- * message failed before, (b) others were accepted since, and (c) the failures in this wave are a single one or fewer than the accepted
- * messages. In an outage, also one that begins within a wave, these do not hold together, so no attempts are spent; unless it begins with the
- * last few messages of a wave, and they had failed before. A probe of an open circuit is never poison: it may have failed in an earlier
- * outage, after which others were accepted.
+ * message failed before, (b) others were accepted since, by a call that began later, and (c) the failures of this call are a single one or
+ * fewer than the accepted messages. In an outage, also one that begins within a call or while several are in flight, these do not hold
+ * together, so no attempts are spent; unless it begins with the last few messages of a call, and they had failed before. A probe of an open
+ * circuit is never poison: it may have failed in an earlier outage, after which others were accepted.
  */
 export class PoisonDetector {
-  #accepted = 0;
-  readonly #acceptedWhenFailed = new Map<string, number>();
+  /** Calls are numbered in the order in which they began. */
+  #lastCall = 0;
+  #lastAcceptedCall = 0;
+  /** By message: the last call that had begun when it failed. What was accepted by such a call may be older than the failure. */
+  readonly #failedAt = new Map<string, number>();
+
+  /** Numbers a call that begins. */
+  begin(): number {
+    return ++this.#lastCall;
+  }
 
   /**
-   * Records the result of one wave.
+   * Records the result of one call.
    * @param isProbe whether the circuit was open
+   * @param call its number
    * @returns those of `failed` that are poison
    */
-  findPoison(accepted: Iterable<string>, failed: Iterable<string>, isProbe = false): Set<string> {
+  findPoison(
+    accepted: Iterable<string>,
+    failed: Iterable<string>,
+    isProbe = false,
+    call: number = this.begin(),
+  ): Set<string> {
     const failures = [...failed];
-    const before = this.#accepted;
+    const acceptedBefore = this.#lastAcceptedCall;
+    let count = 0;
     for (const id of accepted) {
-      this.#accepted++;
-      this.#acceptedWhenFailed.delete(id);
+      count++;
+      this.#failedAt.delete(id);
     }
-    const isOutage = isProbe || (failures.length > 1 && failures.length >= this.#accepted - before);
-    const poisonIds = failures.filter((id) => !isOutage && before > (this.#acceptedWhenFailed.get(id) ?? before));
+    if (count > 0) this.#lastAcceptedCall = Math.max(acceptedBefore, call);
+    const isOutage = isProbe || (failures.length > 1 && failures.length >= count);
+    const poisonIds = failures.filter((id) => !isOutage && acceptedBefore > (this.#failedAt.get(id) ?? acceptedBefore));
     for (const id of failures) this.#remember(id);
     return new Set(poisonIds);
   }
 
   #remember(id: string): void {
-    this.#acceptedWhenFailed.delete(id);
-    this.#acceptedWhenFailed.set(id, this.#accepted);
-    if (this.#acceptedWhenFailed.size > MAX_REMEMBERED) {
-      this.#acceptedWhenFailed.delete(this.#acceptedWhenFailed.keys().next().value!);
-    }
+    this.#failedAt.delete(id);
+    this.#failedAt.set(id, this.#lastCall);
+    if (this.#failedAt.size > MAX_REMEMBERED) this.#failedAt.delete(this.#failedAt.keys().next().value!);
   }
 }

@@ -1,5 +1,5 @@
 import type { Lease } from './lease.ts';
-import type { Message } from './waves.ts';
+import type { OutboxMessage } from './message.ts';
 
 export type Connection = Pick<Lease, 'query'>;
 
@@ -14,11 +14,6 @@ export interface OutboxRow {
   readonly isHeld: boolean;
   /** As text, because parsing would cost time and change large numbers; null if it is not fetched yet. */
   readonly event: string | null;
-}
-
-/** A message that can be sent, with its place in the outbox. */
-export interface OutboxMessage extends Message {
-  readonly position: number;
 }
 
 /** Events of this size are fetched once it is known that they fit in. */
@@ -86,12 +81,13 @@ export interface KeyRange {
   readonly upTo: number;
 }
 
+// The ids are hashed once. In a prepared statement `<> all` would compare each row with each of them.
 const FIRST_OF_KEYS = `
 select wanted.key, o.position from unnest($2::text[], $3::bigint[], $4::bigint[]) as wanted(key, after, up_to)
 cross join lateral (
   select position::float8 as position from eventing.outbox
    where topic = $1 and (ordering_key, position) > (wanted.key, wanted.after) and (ordering_key, position) <= (wanted.key, wanted.up_to)
-     and id <> all ($5::uuid[])
+     and id not in (select unnest($5::uuid[]))
    order by outbox.ordering_key, outbox.position limit 1
 ) o`;
 

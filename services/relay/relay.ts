@@ -5,12 +5,12 @@ import type { RelayOptions } from './options.ts';
 import { WakeSignal } from './wake-signal.ts';
 
 /** Polling interval of the outbox; doubles while nothing wakes the relay. Services also send wake-ups: a lost one costs at most `maxMs`. */
-const POLL = { minMs: 50, maxMs: 1_000 };
+const POLL = { minMs: 50, maxMs: 2_000 };
 /** Delay between two attempts to reach the database or the sidecar. */
 const RECONNECT = { minMs: 100, maxMs: 2_000 };
 /** After a lease that lasted this long, the reconnect delay starts again from its minimum. */
 const LASTING_MS = 2_000;
-/** The lease is read back every 0.3 s; PostgreSQL ends its connection after 5 s without a statement. */
+/** The lease is read back every 0.3 to 3 s; PostgreSQL ends its connection after 5 s without a statement. */
 const STALE_MS = 5_000;
 
 /**
@@ -20,7 +20,7 @@ const STALE_MS = 5_000;
 export class Relay implements AsyncDisposable {
   readonly #options: RelayOptions;
   readonly #stopping = new AbortController();
-  readonly #unmarked = new Map<string, Set<string>>();
+  readonly #unmarked = new Map<string, Map<string, string>>();
   #lease: Lease | undefined;
   #running: Promise<void> = Promise.resolve();
 
@@ -28,7 +28,7 @@ export class Relay implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Starts relaying. Disposing finishes the wave in flight and releases the lease. */
+  /** Starts relaying. Disposing finishes the calls in flight and releases the lease. */
   start(): this {
     this.#running = this.#run();
     return this;

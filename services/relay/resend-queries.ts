@@ -1,5 +1,5 @@
 import type { Lease } from './lease.ts';
-import type { Message } from './waves.ts';
+import type { Message } from './message.ts';
 
 const TOPICS = `
 with recursive hop as (

@@ -1,13 +1,15 @@
+import type { Faults } from './faults.ts';
 import type { Lease } from './lease.ts';
+import { entry } from './message.ts';
 import type { RelayOptions } from './options.ts';
 import { claimUnconfirmed, postpone, unconfirmedTopics } from './resend-queries.ts';
-import type { TopicRelay } from './topic-relay.ts';
-import { entry } from './waves.ts';
 
 /** One batch per second and topic, ten times less often while unsent messages wait: 50 or 5 messages per second. New messages go first. */
 const BATCH = 50;
 const PAUSE_MS = 1_000;
 const BUSY_FACTOR = 10;
+/** As much less often while there is nothing to resend. */
+const IDLE_FACTOR = 10;
 const MAX_INTERVAL_SECONDS = 3_600;
 
 /**
@@ -18,18 +20,20 @@ const MAX_INTERVAL_SECONDS = 3_600;
 export class Resender {
   readonly #lease: Lease;
   readonly #options: RelayOptions;
-  readonly #relayOf: (topic: string) => Pick<TopicRelay, 'circuit' | 'recordResult'>;
+  readonly #faultsOf: (topic: string) => Pick<Faults, 'circuit' | 'record'>;
   readonly #probes = new Map<string, { count: number; notBefore: number }>();
   #last = Number.NEGATIVE_INFINITY;
+  #isIdle = false;
 
-  constructor(
-    lease: Lease,
-    options: RelayOptions,
-    relayOf: (topic: string) => Pick<TopicRelay, 'circuit' | 'recordResult'>,
-  ) {
+  constructor(lease: Lease, options: RelayOptions, faultsOf: (topic: string) => Pick<Faults, 'circuit' | 'record'>) {
     this.#lease = lease;
     this.#options = options;
-    this.#relayOf = relayOf;
+    this.#faultsOf = faultsOf;
+  }
+
+  /** Looks for unconfirmed messages as often as usual, because new ones are sent. */
+  noteWork(): void {
+    this.#isIdle = false;
   }
 
   /**
@@ -37,12 +41,14 @@ export class Resender {
    * @param isBusy whether unsent messages wait
    */
   async tick(isBusy: boolean): Promise<void> {
-    const pause = (this.#options.resendPauseMs ?? PAUSE_MS) * (isBusy ? BUSY_FACTOR : 1);
-    if (performance.now() - this.#last < pause) return;
+    const factor = isBusy ? BUSY_FACTOR : this.#isIdle ? IDLE_FACTOR : 1;
+    if (performance.now() - this.#last < (this.#options.resendPauseMs ?? PAUSE_MS) * factor) return;
     this.#last = performance.now();
-    for (const { topic, isConfirming } of await unconfirmedTopics(this.#lease, this.#options.resendAfterSeconds)) {
+    const topics = await unconfirmedTopics(this.#lease, this.#options.resendAfterSeconds);
+    this.#isIdle = topics.length === 0;
+    for (const { topic, isConfirming } of topics) {
       if (isConfirming && this.#probes.delete(topic)) this.#options.log.info({ topic }, 'confirmations resumed');
-      const { circuit } = this.#relayOf(topic);
+      const { circuit } = this.#faultsOf(topic);
       // The outbox may hold nothing to probe an open circuit with: then one resent message is the probe.
       if (circuit.isOpen && circuit.waitMs > 0) continue;
       if (circuit.isOpen) await this.#send(topic, 1, 1);
@@ -64,14 +70,15 @@ export class Resender {
 
   /** @returns the number of messages that it attempted to send */
   async #send(topic: string, ofPartition: number, limit: number): Promise<number> {
-    using hold = this.#lease.hold();
-    const { partitions } = hold;
-    const messages = await claimUnconfirmed(this.#lease, { topic, partitions, ofPartition, limit });
-    hold.narrow(messages.map(({ partition }) => partition));
+    const inUse = new Set(this.#lease.partitions);
+    using _ = this.#lease.keep(inUse);
+    const messages = await claimUnconfirmed(this.#lease, { topic, partitions: [...inUse], ofPartition, limit });
+    const needed = new Set(messages.map(({ partition }) => partition));
+    for (const it of inUse) if (!needed.has(it)) inUse.delete(it);
     if (messages.length === 0) return 0;
     const { publisher, resendAfterSeconds, log } = this.#options;
     const result = await publisher.publishBulk(topic, messages.map(entry), this.#lease.lost);
-    this.#relayOf(topic).recordResult(messages, result);
+    this.#faultsOf(topic).record(messages, result);
     if (result.outage) return messages.length;
     await postpone(this.#lease, messages, result.accepted, resendAfterSeconds);
     if (result.accepted.size > 0) log.info({ topic, messages: result.accepted.size }, 'resent unconfirmed messages');

@@ -20,7 +20,7 @@ export const settings = {
   HOST,
   SHUTDOWN_TIMEOUT_SECONDS: {
     ...SHUTDOWN_TIMEOUT_SECONDS,
-    doc: 'seconds that a stopping relay may take to finish its wave and release its partitions',
+    doc: 'seconds that a stopping relay may take to finish its calls and release its partitions',
   },
   APP_ID: {
     schema: z.string().regex(/^[a-z0-9-]{1,50}$/, 'not an app-id'),

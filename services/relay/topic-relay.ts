@@ -1,161 +1,238 @@
 import type { BulkResult } from '#eventing/dapr-publisher';
 import type { Log } from '#process/log';
-import { Circuit } from './circuit.ts';
+import { type Call, Faults, type Refused } from './faults.ts';
 import type { Lease } from './lease.ts';
+import { Marker } from './marker.ts';
+import { entry, type OutboxMessage } from './message.ts';
 import type { RelayOptions } from './options.ts';
-import { backOff, markRelayed } from './outbox-queries.ts';
+import { backOff } from './outbox-queries.ts';
 import { OutboxReader } from './outbox-reader.ts';
-import { PoisonDetector } from './poison-detector.ts';
-import { entry, fullWaves, type Message } from './waves.ts';
+import { ReadyQueue } from './ready-queue.ts';
 
-/** Time that daprd may be unreachable before the relay releases its partitions to other relays. */
-const UNREACHABLE_MS = 5_000;
+/** Concurrent calls, and their limits: daprd publishes up to 100 messages of a call concurrently. */
+const CALLS = 4;
+const CALL = { messages: 100, bytes: 4 * 1024 * 1024 };
+/** Fewer ready keys are not divided among the senders: with 30 keys one call at a time was as fast as three. */
+const SMALL_CALL = 32;
+/** While no more keys are ready, more is read: enough for the next calls. Messages behind those in flight must not take all the room. */
+const READ_AHEAD = { keys: 400, messages: 2_000, bytes: 8 * 1024 * 1024 };
+/** Waiting messages that are kept while the circuit is open: messages of other keys need room. */
+const KEPT = 150;
 /** Pause between two searches for released and late messages. */
 const ROUND_MS = 1_000;
-/** Waves per batch: with few keys they are small, and other keys may have new messages. */
-const MOST_WAVES = 50;
-const NONE: ReadonlyMap<string, string> = new Map();
+/** PostgreSQL ends the connection of a frozen relay after 5 s: by then the lease has to be confirmed before the next call. */
+const CERTAIN_MS = 3_500;
 
-/** Publishes the messages of one topic, wave by wave. Topics do not wait for each other: order is kept per topic and key. */
+/**
+ * Publishes the messages of one topic. Reading, several calls and marking run at the same time; each step that ends lets the next ones begin.
+ * Topics do not wait for each other: order is kept per topic and key.
+ */
 export class TopicRelay {
-  readonly circuit: Circuit;
+  readonly faults: Faults;
   readonly #topic: string;
   readonly #lease: Lease;
-  readonly #reader: OutboxReader;
   readonly #options: RelayOptions;
-  readonly #onDue: () => void;
+  readonly #queue = new ReadyQueue();
+  readonly #reader: OutboxReader;
+  readonly #marker: Marker;
   readonly #log: Log;
-  readonly #poison = new PoisonDetector();
-  readonly #unmarked: Set<string>;
-  #unreachableSince: number | undefined;
+  #partitions: ReadonlySet<number> = new Set();
+  /** Steps in progress. */
+  #steps = 0;
+  #calls = 0;
+  #isReading = false;
+  #isMarking = false;
+  #isConfirming = false;
+  /** Whether new messages may have been committed since the last read. */
+  #mayHaveNew = false;
+  #hadWork = false;
+  #failure: { readonly error: unknown } | undefined;
+  #drain: { readonly stopping: AbortSignal; readonly end: () => void } | undefined;
 
   /**
-   * @param unmarked ids of messages that are sent but not marked yet, also under earlier leases: they are marked before anything else
+   * @param unmarked keys, by id, of messages that are sent but not marked yet, also under earlier leases: they are marked first
    * @param onDue called when a probe of the open circuit is due
    */
-  constructor(topic: string, lease: Lease, options: RelayOptions, unmarked: Set<string>, onDue: () => void) {
+  constructor(topic: string, lease: Lease, options: RelayOptions, unmarked: Map<string, string>, onDue: () => void) {
     this.#topic = topic;
-    this.#unmarked = unmarked;
     this.#lease = lease;
-    this.#reader = new OutboxReader(topic, lease, options.poll?.maxMs ?? ROUND_MS);
-    this.circuit = new Circuit(options.backoff);
     this.#options = options;
-    this.#onDue = onDue;
     this.#log = options.log.child({ topic });
+    this.#reader = new OutboxReader(topic, lease, this.#queue, unmarked, options.poll?.maxMs ?? ROUND_MS);
+    this.#marker = new Marker(lease, unmarked, options.resendAfterSeconds, () => this.#begin());
+    this.faults = new Faults(topic, options, onDue, (reason) => lease.drop(reason));
   }
 
   /**
-   * Publishes until no message is due, the circuit admits none, or `stopping` is aborted; a wave in flight is finished.
-   * @returns whether any batch was processed
-   * @throws when the lease is lost
+   * Publishes until no message is due, the circuit admits none, or `stopping` is aborted; calls in flight are finished and marked.
+   * @returns whether any message was accepted or held back
+   * @throws when the lease is lost, or a statement took too long
    */
   async drain(stopping: AbortSignal): Promise<boolean> {
-    if (this.#unmarked.size > 0) await this.#mark([]);
-    let hadWork = false;
-    while (!stopping.aborted && !this.circuit.isShut && (await this.#relayBatch(stopping))) hadWork = true;
-    return hadWork;
+    using _ = this.#lease.keep({ has: (it) => this.#queue.isInFlight(it) || this.#marker.needs(it) });
+    const { promise, resolve: end } = Promise.withResolvers<void>();
+    await this.#marker.mark();
+    this.#drain = { stopping, end };
+    this.#failure = undefined;
+    this.#hadWork = false;
+    this.#mayHaveNew = true;
+    this.#begin();
+    await promise;
+    if (this.#failure) throw (this.#failure as { error: unknown }).error;
+    return this.#hadWork;
   }
 
-  /** @returns whether the next batch may be claimed immediately */
-  async #relayBatch(stopping: AbortSignal): Promise<boolean> {
-    using hold = this.#lease.hold();
-    const { batch, hasMore } = await this.#reader.read(hold.partitions, this.#unmarked);
-    hold.narrow(batch.map(({ partition }) => partition));
-    let leased: readonly number[] = hold.partitions;
-    const sent = new Set<string>();
-    const heldBack = new Set<string>();
+  /** Lets a running `drain` read again, because there may be new messages. */
+  wake(): void {
+    this.#mayHaveNew = true;
+    this.#begin();
+  }
+
+  /** Begins all steps that are possible now; ends the drain if there are none. */
+  #begin(): void {
+    if (!this.#drain) return;
+    if (this.#lease.lost.aborted) this.#failure ??= { error: this.#lease.lost.reason };
+    if (!this.#failure) {
+      if (!this.#drain.stopping.aborted) this.#beginSending();
+      const isIdle = this.#calls === 0;
+      if (!this.#isMarking && (this.#marker.isDue || (isIdle && this.#marker.hasAny))) this.#run(this.#mark());
+    }
+    if (this.#steps > 0) return;
+    if (this.faults.circuit.isOpen) for (const message of this.#queue.trim(KEPT)) this.#reader.resume(message);
+    this.#marker.forget();
+    this.#drain.end();
+    this.#drain = undefined;
+  }
+
+  #beginSending(): void {
+    if (this.#lease.ageMs > CERTAIN_MS) {
+      if (!this.#isConfirming) this.#run(this.#confirmLease());
+      return;
+    }
+    this.#forgetPartitions();
+    if (this.#shouldRead()) this.#run(this.#read());
+    for (let messages = this.#next(); messages.length > 0; messages = this.#next()) this.#run(this.#send(messages));
+  }
+
+  #run(step: Promise<void>): void {
+    this.#steps++;
+    void step
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => {
+        this.#steps--;
+        this.#begin();
+      });
+  }
+
+  async #confirmLease(): Promise<void> {
+    this.#isConfirming = true;
+    await this.#lease.confirm().finally(() => {
+      this.#isConfirming = false;
+    });
+  }
+
+  /** Forgets messages of partitions that other relays have or had: they may have sent them, or hold them back. */
+  #forgetPartitions(): void {
+    if (this.#partitions === this.#lease.partitions) return;
+    this.#partitions = this.#lease.partitions;
+    this.#reader.keepOnly(this.#partitions);
+    this.#queue.keepOnly((it) => this.#isOurs(it));
+  }
+
+  #isOurs(partition: number): boolean {
+    return this.#lease.partitions.has(partition) && this.#reader.isCurrent(partition);
+  }
+
+  #shouldRead(): boolean {
+    if (this.#isReading || this.faults.circuit.isShut) return false;
+    const { ready, size, bytes } = this.#queue;
+    if (ready > READ_AHEAD.keys || size > READ_AHEAD.messages || bytes > READ_AHEAD.bytes) return false;
+    return this.#mayHaveNew || this.#reader.hasMore;
+  }
+
+  async #read(): Promise<void> {
+    this.#isReading = true;
+    this.#mayHaveNew = false;
+    await this.#reader.read(this.#lease.partitions).finally(() => {
+      this.#isReading = false;
+    });
+  }
+
+  /** Takes the messages of the next call. */
+  #next(): readonly OutboxMessage[] {
+    const { circuit, isProbing } = this.faults;
+    if (circuit.isOpen) {
+      // What is read now may have keys that were not tried yet.
+      if (isProbing || this.#isReading) return [];
+      const admitted = circuit.admit(this.#queue.heads());
+      return admitted.map(({ orderingKey }) => this.#queue.takeOf(orderingKey));
+    }
+    const idle = CALLS - this.#calls;
+    if (idle <= 0 || this.#marker.isFull) return [];
+    const share = Math.max(SMALL_CALL, Math.ceil(this.#queue.ready / idle));
+    return this.#queue.take(Math.min(share, CALL.messages), CALL.bytes);
+  }
+
+  async #send(messages: readonly OutboxMessage[]): Promise<void> {
+    let rest = messages;
     try {
-      for (const wave of fullWaves(batch, hasMore).slice(0, MOST_WAVES)) {
-        const admitted = this.circuit.admit(wave);
-        if (stopping.aborted || admitted.some(({ partition }) => !leased.includes(partition))) return true;
-        if (admitted.length === 0) return false;
-        const result = await this.#publish(admitted);
-        for (const id of result.accepted) sent.add(id);
-        for (const id of result.heldBack) heldBack.add(id);
-        leased = await this.#mark(result.accepted);
-        // The rest of the batch may hold later messages of the keys that were not accepted.
-        if (result.accepted.size < wave.length) return result.accepted.size + result.heldBack.length > 0;
-      }
+      const { call, result } = await this.#publish(messages);
+      rest = messages.filter(({ id }) => !result.accepted.has(id));
+      const judged = this.faults.judge(call, messages, result);
+      // Other keys do not wait for the judgement.
+      if (rest.length > 0) this.#begin();
+      const refused = await judged;
+      if (refused.length > 0) await this.#holdBack(refused);
+      const heldBack = new Set(refused.map(({ message }) => message));
+      rest = rest.filter((message) => !heldBack.has(message));
+      this.#hadWork ||= rest.length < messages.length;
     } finally {
-      this.#reader.settle(batch, sent, heldBack);
+      for (const message of rest) this.#requeue(message);
     }
-    return batch.length > 0 || hasMore;
   }
 
-  /** Publishes one wave, updates the circuit and the poison detector, and backs off failed messages. */
-  async #publish(wave: readonly Message[]): Promise<{ accepted: ReadonlySet<string>; heldBack: readonly string[] }> {
-    const isProbe = this.circuit.isOpen;
-    const result = await this.#options.publisher.publishBulk(this.#topic, wave.map(entry), this.#lease.lost);
-    const { accepted, failed, malformed } = result;
-    // Before anything can fail: what is accepted must not be sent again.
-    for (const id of accepted) this.#unmarked.add(id);
-    const poisonIds = this.#poison.findPoison(accepted, failed.keys(), isProbe);
-    if (result.outage) {
-      this.recordResult(wave, result);
-      return { accepted, heldBack: [] };
+  async #publish(messages: readonly OutboxMessage[]): Promise<{ call: Call; result: BulkResult }> {
+    const call = this.faults.begin();
+    let hasAccepted = false;
+    this.#calls++;
+    try {
+      const result = await this.#options.publisher.publishBulk(this.#topic, messages.map(entry), this.#lease.lost);
+      hasAccepted = result.accepted.size > 0;
+      for (const message of messages) {
+        if (!result.accepted.has(message.id)) continue;
+        this.#marker.add(message);
+        this.#queue.accept(message);
+      }
+      return { call, result };
+    } finally {
+      this.#calls--;
+      this.faults.end(call, hasAccepted);
     }
-    for (const id of malformed) poisonIds.add(id);
-    // Refused while others were accepted, or poison: hold back this message. Otherwise it is an outage, and no message is touched.
-    const failures = [...failed].filter(([id]) => accepted.size > 0 || poisonIds.has(id));
-    this.recordResult(wave, failures.length > 0 ? { accepted, failed: NONE } : result);
-    if (failures.length > 0) await this.#backOff(failures, poisonIds);
-    return { accepted, heldBack: failures.map(([id]) => id) };
   }
 
-  /** Opens or closes the circuit according to the result of a wave. */
-  recordResult(
-    wave: readonly Message[],
-    { accepted, failed, outage }: Pick<BulkResult, 'accepted' | 'failed' | 'outage'>,
-  ): void {
-    if (outage) this.#open(outage.kind, outage.message, wave.length === 1 ? keysOf(wave) : []);
-    else if (accepted.size > 0) this.#close();
-    else if (failed.size > 0) this.#open('refused', [...failed.values()][0]!, keysOf(wave));
-  }
-
-  #close(): void {
-    this.#unreachableSince = undefined;
-    this.#options.sidecar?.reportSuccess(this.#topic);
-    if (this.circuit.close()) this.#log.info('publishing resumed');
-  }
-
-  #open(cause: string, message: string, keys: readonly string[]): void {
-    const hasChanged = this.circuit.open(cause, keys);
-    setTimeout(this.#onDue, this.circuit.waitMs).unref();
-    // A restart of daprd cannot fix a configuration, and an unreachable daprd cannot be restarted from here.
-    if (cause === 'refused' || cause === 'unexpected-answer')
-      void this.#options.sidecar?.reportFailure(this.#topic, message);
-    else this.#options.sidecar?.reportSuccess(this.#topic);
-    this.#releaseLeaseWithoutSidecar(cause);
-    if (!hasChanged) return;
-    const level = cause === 'configuration' ? 'error' : 'warn';
-    this.#log[level]({ cause, reason: message }, 'publishing failed, probing: messages wait, no attempts are spent');
-  }
-
-  /** Releases the lease once daprd is unreachable for too long: other relays have sidecars of their own. */
-  #releaseLeaseWithoutSidecar(cause: string): void {
-    const isUnreachable = cause === 'unreachable' || cause === 'time-out';
-    this.#unreachableSince = isUnreachable ? (this.#unreachableSince ?? performance.now()) : undefined;
-    if (this.#options.ready && isUnreachable && performance.now() - this.#unreachableSince! > UNREACHABLE_MS)
-      this.#lease.drop(new Error('The sidecar is unreachable: releasing the partitions to other relays'));
-  }
-
-  async #backOff(failures: [string, string][], poisonIds: ReadonlySet<string>): Promise<void> {
-    const rows = failures.map(([id, error]) => ({ id, error, counts: poisonIds.has(id) }));
+  async #holdBack(refused: readonly Refused<OutboxMessage>[]): Promise<void> {
+    const rows = refused.map(({ message, error, isPoison }) => ({ id: message.id, error, counts: isPoison }));
     for (const { parked, ...held } of await backOff(this.#lease, rows, this.#options.retryPolicy)) {
       if (parked) this.#log.error(held, 'message parked: it and its key wait for an operator');
       else this.#log.debug(held, 'message failed, retrying: its key waits');
     }
+    for (const { message } of refused) {
+      this.#reader.hold(message);
+      this.#queue.drop(message);
+    }
   }
 
-  /** Marks messages as sent. Accepted ids are remembered until they are marked, even across leases: otherwise they would be sent again. */
-  async #mark(accepted: Iterable<string>): Promise<readonly number[]> {
-    for (const id of accepted) this.#unmarked.add(id);
-    const ids = [...this.#unmarked];
-    const { locked, partitions } = await markRelayed(this.#lease, ids, this.#options.resendAfterSeconds);
-    const remaining = new Set(locked);
-    for (const id of ids) if (!remaining.has(id)) this.#unmarked.delete(id);
-    return partitions;
+  #requeue(message: OutboxMessage): void {
+    if (this.#isOurs(message.partition)) this.#queue.requeue(message);
+    else this.#queue.drop(message);
+  }
+
+  async #mark(): Promise<void> {
+    this.#isMarking = true;
+    await this.#marker.mark().finally(() => {
+      this.#isMarking = false;
+    });
   }
 }
-
-const keysOf = (wave: readonly Message[]): string[] => wave.map(({ orderingKey }) => orderingKey);

@@ -1,5 +1,6 @@
 import { Client } from 'pg';
 import { BY_INDEX } from '../../services/relay/lease-queries.ts';
+import type { OutboxMessage } from '../../services/relay/message.ts';
 import { topicsWaiting } from '../../services/relay/outbox-queries.ts';
 import { OutboxReader } from '../../services/relay/outbox-reader.ts';
 import { keys, RelayFixture } from '../services/relay/fixture.ts';
@@ -7,13 +8,22 @@ import { eventually } from '../support/eventually.ts';
 import { type Cost, ExplainingLease, expectBounded, LIMIT, ROWS } from './explain.ts';
 
 // No statement of the relay reads more because many rows wait, are held back, or were sent.
-const PARTITIONS = Array.from({ length: 32 }, (_, partition) => partition);
+const PARTITIONS = new Set(Array.from({ length: 32 }, (_, partition) => partition));
 /** The longest page has 2,000 messages and reads twice as many, each from a page of the table, and the index. */
 const MAX_BUFFERS = 8_000;
-const NONE: ReadonlySet<string> = new Set();
 
 let fixture: RelayFixture;
 let client: Client;
+/** Stands for the queue: its messages count as sent once they are taken from it. */
+const queue = {
+  messages: [] as OutboxMessage[],
+  idsOf: () => [],
+  has: () => false,
+  hasRoom: () => true,
+  add: (message: OutboxMessage) => queue.messages.push(message) > 0,
+  takeAll: () => queue.messages.splice(0),
+};
+const newReader = (lease: ExplainingLease) => new OutboxReader('lamp-internal', lease, queue, new Map(), 0);
 beforeAll(async () => {
   fixture = await RelayFixture.open();
   client = new Client(fixture.database.urls.relay);
@@ -47,22 +57,21 @@ const parkFirst = (): Promise<unknown> =>
 /** Reads once more and returns what it cost. */
 async function costOfReading(reader: OutboxReader, lease: ExplainingLease): Promise<readonly Cost[]> {
   lease.reset();
-  const { batch } = await reader.read(PARTITIONS, NONE);
-  reader.settle(batch, new Set(batch.map(({ id }) => id)), NONE);
+  await reader.read(PARTITIONS);
+  queue.takeAll();
   return [...lease.costs];
 }
 
 /** Reads and deletes until nothing is left. @returns the messages' positions */
 async function readAll(reader: OutboxReader): Promise<number[]> {
   const positions: number[] = [];
-  for (let hasMore = true; hasMore; ) {
-    const page = await reader.read(PARTITIONS, NONE);
-    hasMore = page.hasMore;
-    positions.push(...page.batch.map(({ position }) => position));
-    const ids = page.batch.map(({ id }) => id);
+  do {
+    await reader.read(PARTITIONS);
+    const messages = queue.takeAll();
+    positions.push(...messages.map(({ position }) => position));
+    const ids = messages.map(({ id }) => id);
     await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [ids]);
-    reader.settle(page.batch, new Set(ids), NONE);
-  }
+  } while (reader.hasMore);
   return positions;
 }
 
@@ -71,7 +80,7 @@ test.each([1, 2_000, ROWS])(
   async (count) => {
     await fillMany(count);
     const lease = new ExplainingLease(client);
-    const reader = new OutboxReader('lamp-internal', lease, 0);
+    const reader = newReader(lease);
     for (let page = 0; page < 5; page++) expectBounded(await costOfReading(reader, lease), MAX_BUFFERS);
     lease.reset();
     await topicsWaiting(lease);
@@ -87,16 +96,14 @@ test(
     await parkFirst();
     const healthy = new Set(await fixture.fill(keys(1_000)));
     const lease = new ExplainingLease(client);
-    const reader = new OutboxReader('lamp-internal', lease, 0);
+    const reader = newReader(lease);
     const read = new Set<string>();
-    for (let hasMore = true; hasMore; ) {
+    do {
       lease.reset();
-      const page = await reader.read(PARTITIONS, NONE);
-      hasMore = page.hasMore;
+      await reader.read(PARTITIONS);
       expectBounded(lease.costs, MAX_BUFFERS);
-      for (const { id } of page.batch) read.add(id);
-      reader.settle(page.batch, new Set(page.batch.map(({ id }) => id)), NONE);
-    }
+      for (const { id } of queue.takeAll()) read.add(id);
+    } while (reader.hasMore);
     expect(read).toEqual(healthy);
     // Nothing of it is read again.
     await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [[...healthy]]);
@@ -115,7 +122,7 @@ test(
     await fillMany(2_000);
     await parkFirst();
     const lease = new ExplainingLease(client);
-    const reader = new OutboxReader('lamp-internal', lease, 0);
+    const reader = newReader(lease);
     lease.isExplaining = false;
     expect(await readAll(reader)).toEqual([]);
     await fixture.database.sql(
@@ -144,7 +151,7 @@ test(
       await old.query('select count(*) from eventing.outbox');
       await fillMany(2_000);
       const lease = new ExplainingLease(client);
-      const reader = new OutboxReader('lamp-internal', lease, 0);
+      const reader = newReader(lease);
       lease.isExplaining = false;
       expect((await readAll(reader)).length).toBe(ROWS);
       lease.isExplaining = true;

@@ -53,7 +53,7 @@ async function fillMany(): Promise<void> {
 }
 
 test(
-  'marking a wave as sent, and holding back a refused message, read only these messages',
+  'marking messages as sent, and holding back a refused message, read only these messages',
   async () => {
     const ids = await fixture.fill(keys(101));
     const refused = { id: ids.pop()!, error: 'too large', counts: true };

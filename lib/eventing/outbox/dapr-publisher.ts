@@ -43,8 +43,10 @@ export interface DaprPublisherOptions {
  */
 const MAX_ENTRIES = 100;
 const MAX_BYTES = 4 * 1024 * 1024 - 1024;
-/** Concurrent calls. One leaves daprd idle while it waits for the broker; more than four gained nothing. */
-const CONNECTIONS = 4;
+/** Concurrent calls of one `publishBulk`. One leaves daprd idle while it waits for the broker; more than four gained nothing. */
+const CONCURRENT_CALLS = 4;
+/** Enough for the calls of several topics: those of one that get no answer must not keep back the others'. */
+const CONNECTIONS = 32;
 
 interface Entry {
   readonly id: string;
@@ -123,7 +125,7 @@ export class DaprPublisher implements AsyncDisposable {
         await this.#publish(topic, call, outcome, signal);
       }
     };
-    await Promise.all(Array.from({ length: CONNECTIONS }, work));
+    await Promise.all(Array.from({ length: CONCURRENT_CALLS }, work));
     return outcome.conclude();
   }
 

@@ -1,6 +1,6 @@
 import { jest } from '@jest/globals';
 import fc from 'fast-check';
-import { Client } from 'pg';
+import { Client, type QueryConfig } from 'pg';
 import { array } from '#eventing/sql';
 import { PARTITIONS } from '../../../services/relay/balance.ts';
 import { PARTITION } from '../../../services/relay/lease-queries.ts';
@@ -70,10 +70,16 @@ async function forceOwnership(): Promise<void> {
         from generate_series(0, ${PARTITIONS - 1}) partition;
     grant usage on schema forced to public;
     grant select on forced.pg_locks to public`);
-  // The type of one of the overloads, the only one that relays use.
-  const query = Client.prototype.query as (this: Client, text: string, values?: unknown[]) => Promise<unknown>;
-  const forced = function (this: Client, text: string, values?: unknown[]) {
-    return query.call(this, text.replaceAll(' pg_locks', ' forced.pg_locks'), values);
+  // The types of the overloads that relays use.
+  const query = Client.prototype.query as (
+    this: Client,
+    statement: string | QueryConfig,
+    values?: unknown[],
+  ) => Promise<unknown>;
+  const force = (text: string) => text.replaceAll(' pg_locks', ' forced.pg_locks');
+  const forced = function (this: Client, statement: string | QueryConfig, values?: unknown[]) {
+    const isText = typeof statement === 'string';
+    return query.call(this, isText ? force(statement) : { ...statement, text: force(statement.text) }, values);
   };
   jest.spyOn(Client.prototype, 'query').mockImplementation(forced as never);
 }

@@ -1,7 +1,7 @@
 import { Circuit } from '../../../services/relay/circuit.ts';
 
 const message = (orderingKey: string) => ({ orderingKey });
-const wave = ['a', 'b', 'c'].map(message);
+const ready = ['a', 'b', 'c'].map(message);
 
 /** Returns an open circuit and the clock that it uses. */
 function open(...refused: string[]): { circuit: Circuit; clock: { ms: number } } {
@@ -11,22 +11,22 @@ function open(...refused: string[]): { circuit: Circuit; clock: { ms: number } }
   return { circuit, clock };
 }
 
-test('a closed circuit admits whole waves', () => {
-  expect(new Circuit().admit(wave)).toEqual(wave);
+test('a closed circuit admits all messages', () => {
+  expect(new Circuit().admit(ready)).toEqual(ready);
 });
 
 test('an open circuit admits nothing until a probe is due, then one message', () => {
   const { circuit, clock } = open('a', 'b');
-  expect(circuit.admit(wave)).toEqual([]);
+  expect(circuit.admit(ready)).toEqual([]);
   clock.ms += 200;
-  expect(circuit.admit(wave)).toEqual([message('c')]);
+  expect(circuit.admit(ready)).toEqual([message('c')]);
 });
 
 test('probes rotate through the keys', () => {
   const { circuit, clock } = open();
   const probes = Array.from({ length: 6 }, () => {
     clock.ms += 60_000;
-    const [probe] = circuit.admit(wave);
+    const [probe] = circuit.admit(ready);
     circuit.open('refused', [probe!.orderingKey]);
     return probe!.orderingKey;
   });
@@ -37,7 +37,7 @@ test('probes rotate through the keys also when daprd fails', () => {
   const { circuit, clock } = open();
   const probes = Array.from({ length: 4 }, () => {
     clock.ms += 60_000;
-    const [probe] = circuit.admit(wave);
+    const [probe] = circuit.admit(ready);
     circuit.open('unexpected-answer', [probe!.orderingKey]);
     return probe!.orderingKey;
   });
@@ -46,17 +46,17 @@ test('probes rotate through the keys also when daprd fails', () => {
 
 test('the pause holds for every key once daprd does not answer either', () => {
   const { circuit } = open('a');
-  expect(circuit.admit(wave)).toEqual([message('b')]);
+  expect(circuit.admit(ready)).toEqual([message('b')]);
   circuit.open('time-out', ['b']);
   expect(circuit.isShut).toBe(true);
-  expect(circuit.admit(wave)).toEqual([]);
+  expect(circuit.admit(ready)).toEqual([]);
 });
 
 test('a refused key does not delay other keys', () => {
   const { circuit } = open('a');
   expect(circuit.isShut).toBe(false);
   expect(circuit.admit([message('a')])).toEqual([]);
-  expect(circuit.admit(wave)).toEqual([message('b')]);
+  expect(circuit.admit(ready)).toEqual([message('b')]);
 });
 
 test('the pause doubles with each failure, from 0.2 s to 30 s, with jitter', () => {

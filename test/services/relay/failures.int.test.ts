@@ -60,14 +60,14 @@ describe('A broker outage', () => {
     for (const [i, probe] of probes.slice(1).entries()) expect(probe).not.toEqual(probes[i]);
   });
 
-  test('spends no attempt when it begins within a wave', async () => {
+  test('spends no attempt when it begins within a call', async () => {
     await fixture.fill(keys(100), 3);
     const accepted = (share: number) => (_: string, entries: readonly { readonly entryId: string }[]) => {
       const ids = new Set(entries.slice(0, Math.floor(entries.length * share)).map(({ entryId }) => entryId));
       return { refuse: ({ entryId }: { readonly entryId: string }) => !ids.has(entryId) };
     };
     const outage = [accepted(0.4), accepted(0), accepted(0), accepted(0)];
-    // One of the probes is accepted; the next outage begins in the wave that follows.
+    // One of the probes is accepted; the next outage begins in the calls that follow.
     const script = [...outage, accepted(1), ...outage];
     fixture.fakeDaprd.answer = (topic, entries) => (script.shift() ?? accepted(1))(topic, entries);
     fixture.relay();

@@ -1,14 +1,16 @@
 import { Client } from 'pg';
+import type { OutboxMessage } from '../../../services/relay/message.ts';
 import { OutboxReader } from '../../../services/relay/outbox-reader.ts';
+import { ReadyQueue } from '../../../services/relay/ready-queue.ts';
 import { eventually } from '../../support/eventually.ts';
 import { keys, RelayFixture } from './fixture.ts';
 
-const PARTITIONS = Array.from({ length: 32 }, (_, partition) => partition);
-const NONE: ReadonlySet<string> = new Set();
+const PARTITIONS = new Set(Array.from({ length: 32 }, (_, partition) => partition));
 
 let fixture: RelayFixture;
 let client: Client;
 let tenure: number;
+let queue: ReadyQueue;
 let reader: OutboxReader;
 beforeAll(async () => {
   fixture = await RelayFixture.open();
@@ -20,7 +22,8 @@ beforeEach(async () => {
   const query = async <Row>(text: string, values: readonly unknown[] = []) =>
     (await client.query(text, values as unknown[])).rows as Row[];
   // Searches for late and released messages once, at the first read.
-  reader = new OutboxReader('lamp-internal', { query, tenureOf: () => tenure }, 3_600_000);
+  queue = new ReadyQueue();
+  reader = new OutboxReader('lamp-internal', { query, tenureOf: () => tenure }, queue, new Map(), 3_600_000);
 });
 afterAll(async () => {
   await client.end();
@@ -33,14 +36,19 @@ async function connect(): Promise<Client> {
   return opened;
 }
 
-/** Reads, and sends the first `count` messages. @returns the keys of all, in their order */
-async function readAndSend(count = Number.POSITIVE_INFINITY): Promise<string[]> {
-  const { batch } = await reader.read(PARTITIONS, NONE);
-  const sent = batch.slice(0, count).map(({ id }) => id);
-  await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [sent]);
-  reader.settle(batch, new Set(sent), NONE);
-  return batch.map(({ orderingKey }) => orderingKey);
+/** Reads, and sends all that is in the queue. @returns the sent messages, in the order of their keys and positions */
+async function readAndSend(): Promise<OutboxMessage[]> {
+  await reader.read(PARTITIONS);
+  const sent: OutboxMessage[] = [];
+  for (let call = queue.take(1_000); call.length > 0; call = queue.take(1_000)) {
+    sent.push(...call);
+    await remove(call);
+    for (const message of call) queue.accept(message);
+  }
+  return sent;
 }
+const remove = (messages: readonly OutboxMessage[]) =>
+  client.query('delete from eventing.outbox where id = any ($1::uuid[])', [messages.map(({ id }) => id)]);
 
 test('a key with a message that was committed late is not read before it, however much later', async () => {
   const slow = await connect();
@@ -59,45 +67,75 @@ test('a key with a message that was committed late is not read before it, howeve
   const [second] = await fixture.fill(['slow']);
   const ids: string[] = [];
   await eventually(async () => {
-    const { batch } = await reader.read(PARTITIONS, NONE);
-    ids.push(...batch.map(({ id }) => id));
-    reader.settle(batch, new Set(ids), NONE);
+    const sent = await readAndSend();
+    ids.push(...sent.filter(({ orderingKey }) => orderingKey === 'slow').map(({ id }) => id));
     expect(ids).toHaveLength(2);
   });
   expect(ids[1]).toBe(second);
 });
 
-test('what was left of a batch comes with the next one, unless another relay had its partition', async () => {
+test('a message that was read is not read again, unless another relay had its partition', async () => {
   await fixture.fill(keys(20));
-  expect(await readAndSend(10)).toEqual(keys(20));
-  expect(await readAndSend(5)).toEqual(keys(20).slice(10));
-  // Another relay sends the rest and returns the partitions.
-  await client.query('delete from eventing.outbox');
+  await reader.read(PARTITIONS);
+  await reader.read(PARTITIONS);
+  expect(queue.size).toBe(20);
+  expect(reader.isCurrent(0)).toBe(true);
+  // Another relay sends half of them and returns the partitions.
+  await client.query('delete from eventing.outbox where position % 2 = 0');
   tenure += 1;
-  expect(await readAndSend()).toEqual([]);
+  expect(reader.isCurrent(0)).toBe(false);
+  queue.keepOnly((partition) => reader.isCurrent(partition));
+  expect(await readAndSend()).toHaveLength(10);
+});
+
+test('a partition that was about to be released is read from its beginning', async () => {
+  await fixture.fill(keys(20));
+  await reader.read(PARTITIONS);
+  queue.takeOf('key-7');
+  reader.keepOnly(new Set());
+  queue.keepOnly((partition) => reader.isCurrent(partition));
+  expect(queue.size).toBe(0);
+  await reader.read(PARTITIONS);
+  // All but the one in flight, which is known.
+  expect(queue.size).toBe(19);
 });
 
 test('messages that are not sent do not accumulate in memory', async () => {
-  await fixture.fill(keys(2_000));
-  const sizes: number[] = [];
-  for (let i = 0; i < 4; i++) {
-    const { batch } = await reader.read(PARTITIONS, NONE);
-    sizes.push(batch.length);
-    reader.settle(batch, NONE, NONE);
-  }
-  expect(Math.max(...sizes)).toBeLessThanOrEqual(800);
+  await fixture.fill(['hot'], 2_000);
+  for (let i = 0; i < 20; i++) await reader.read(PARTITIONS);
+  expect(queue.size).toBe(200);
+  // They are read by key when there is room.
+  const positions: number[] = [];
+  while (reader.hasMore || positions.length < 2_000) positions.push(...(await readAndSend()).map((it) => it.position));
+  expect(positions).toHaveLength(2_000);
+  expect(positions).toEqual(positions.toSorted((one, other) => one - other));
 });
 
 test('what follows a held message is not read, and what is before it is', async () => {
   await fixture.fill(['k', 'other'], 3);
-  const { batch } = await reader.read(PARTITIONS, NONE);
-  const ofKey = batch.filter(({ orderingKey }) => orderingKey === 'k').map(({ id }) => id);
+  await reader.read(PARTITIONS);
+  const [first, second] = [queue.takeOf('k'), queue.takeOf('other')];
   await client.query(`update eventing.outbox set next_attempt_at = now() + interval '1 hour' where id = $1`, [
-    ofKey[1],
+    first.id,
   ]);
-  const others = batch.filter(({ orderingKey }) => orderingKey === 'other').map(({ id }) => id);
-  await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [others]);
-  reader.settle(batch, new Set(others), new Set([ofKey[1]!]));
-  const next = await reader.read(PARTITIONS, NONE);
-  expect(next.batch.map(({ id }) => id)).toEqual([ofKey[0]]);
+  reader.hold(first);
+  queue.drop(first);
+  queue.requeue(second);
+  await fixture.fill(['k', 'other']);
+  expect((await readAndSend()).map(({ orderingKey }) => orderingKey)).toEqual(['other', 'other', 'other', 'other']);
+});
+
+test('a message that is held while more of its key is read keeps them back', async () => {
+  await fixture.fill(['k']);
+  await reader.read(PARTITIONS);
+  const first = queue.takeOf('k');
+  await fixture.fill(['k'], 2);
+  const reading = reader.read(PARTITIONS);
+  reader.hold(first);
+  queue.drop(first);
+  await client.query(`update eventing.outbox set next_attempt_at = now() + interval '1 hour' where id = $1`, [
+    first.id,
+  ]);
+  await reading;
+  expect(queue.size).toBe(0);
 });

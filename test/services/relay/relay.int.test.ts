@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { jest } from '@jest/globals';
 import { Client } from 'pg';
 import { eventually } from '../../support/eventually.ts';
 import { keys, RelayFixture } from './fixture.ts';
@@ -6,7 +8,10 @@ let fixture: RelayFixture;
 beforeAll(async () => {
   fixture = await RelayFixture.open();
 });
-afterEach(() => fixture.reset());
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await fixture.reset();
+});
 afterAll(() => fixture[Symbol.asyncDispose]());
 
 test('every message is sent once, in order of its key, and marked as sent', async () => {
@@ -51,6 +56,28 @@ test('an announced message is sent at once, however long the poll interval', asy
     await fixture.waitUntilSent();
   }
 });
+
+test('an idle relay runs at most one statement a second and still sends announced messages', async () => {
+  const query = jest.spyOn(Client.prototype, 'query');
+  const relay = fixture.relay({ poll: undefined, resendPauseMs: undefined });
+  await fixture.fill(['k']);
+  await fixture.waitUntilSent();
+  await fixture.database.sql('delete from eventing.relayed');
+  const statements = () => query.mock.calls.length;
+  // A busy machine makes a relay slower, never faster.
+  await eventually(
+    async () => {
+      const [since, before] = [performance.now(), statements()];
+      await delay(6_000);
+      expect(statements() - before).toBeLessThanOrEqual((performance.now() - since) / 1_000);
+    },
+    { timeoutMs: 40_000 },
+  );
+  await relay.check();
+  await fixture.fill(['k']);
+  await fixture.wake();
+  await fixture.waitUntilSent();
+}, 60_000);
 
 test('an unannounced message is found by polling', async () => {
   fixture.relay();
@@ -105,7 +132,7 @@ test('uncommitted messages do not delay others', async () => {
   await slow.end();
 });
 
-test('a stopping relay finishes and marks the wave in flight and begins no other', async () => {
+test('a stopping relay finishes and marks the calls in flight and begins no other', async () => {
   await fixture.fill(keys(3), 3);
   const { promise: inFlight, resolve: started } = Promise.withResolvers<void>();
   const { promise: released, resolve: release } = Promise.withResolvers<void>();
