@@ -100,7 +100,7 @@ export function table({ title, unit, base, rows }: Group): string {
   const lines = rows.map(({ name, median, min, max, ratio, aim, details: given }) => [
     name,
     shown(median),
-    `${shown(min)} to ${shown(max)}`,
+    min === max ? '' : `${shown(min)} to ${shown(max)}`,
     ...(base ? [ratio?.toFixed(2) ?? '', aim?.toFixed(2) ?? ''] : []),
     ...details.map((it) => (given[it] === undefined ? '' : shown(given[it]))),
   ]);
