@@ -25,13 +25,6 @@ const rounds = Number(values.rounds);
 const AIMS: Readonly<Record<number, number>> = { 10000: 0.75, 30: 0.5 };
 const FOUR = 'daprd bulk, 4 calls at a time';
 
-/** What a run of a publisher took. */
-interface Result {
-  readonly seconds: number;
-  /** Largest resident set, MiB. */
-  readonly rss?: number;
-}
-
 const progress = new Progress(process.stdout);
 await using stack = new AsyncDisposableStack();
 const stage = await openStage(stack, progress);
