@@ -2,6 +2,7 @@ import { jest } from '@jest/globals';
 import { Lease } from '../../../services/relay/lease.ts';
 import { Marker } from '../../../services/relay/marker.ts';
 import { ReadyQueue } from '../../../services/relay/ready-queue.ts';
+import { TopicRelay } from '../../../services/relay/topic-relay.ts';
 import { eventually } from '../../support/eventually.ts';
 import type { BulkEntry } from './fake-daprd.ts';
 import { keys, RelayFixture } from './fixture.ts';
@@ -50,6 +51,7 @@ test('a call without an answer delays neither other keys, nor new messages, nor 
 
 test('several calls are in flight, and never two messages of one key', async () => {
   const inFlight: string[][] = [];
+  const { wait, open } = gate();
   let most = 0;
   let isKeyTwice = false;
   fixture.fakeDaprd.answer = async (_, entries) => {
@@ -57,6 +59,9 @@ test('several calls are in flight, and never two messages of one key', async () 
     inFlight.push(call);
     most = Math.max(most, inFlight.length);
     isKeyTwice ||= new Set(inFlight.flat()).size < inFlight.flat().length;
+    // The first calls are answered when four are in flight.
+    if (inFlight.length === 4) open();
+    await wait();
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 10));
     inFlight.splice(inFlight.indexOf(call), 1);
     return 'accept' as const;
@@ -91,11 +96,29 @@ test('an outage that begins while several calls are in flight spends no attempt'
   expect(fixture.warnings()).toEqual(['publishing failed, probing: messages wait, no attempts are spent']);
 });
 
+test('an open circuit has one probe in flight, however many keys become ready', async () => {
+  const { wait, open } = gate();
+  fixture.fakeDaprd.answer = async () => {
+    if (fixture.fakeDaprd.calls.length === 1) return { refuse: () => true };
+    await wait();
+    return 'accept' as const;
+  };
+  await fixture.fill(['first']);
+  fixture.relay();
+  await eventually(() => expect(fixture.fakeDaprd.calls).toHaveLength(2));
+  const wake = jest.spyOn(TopicRelay.prototype, 'wake');
+  await fixture.fill(keys(5));
+  await eventually(() => expect(wake.mock.calls.length).toBeGreaterThan(8));
+  expect(fixture.fakeDaprd.calls).toHaveLength(2);
+  open();
+  await fixture.waitUntilSent();
+});
+
 test('nothing is sent while too many accepted messages are not marked', async () => {
   const isFull = jest.spyOn(Marker.prototype, 'isFull', 'get').mockReturnValue(true);
   await fixture.fill(keys(3));
   fixture.relay();
-  await eventually(() => expect(isFull.mock.calls.length).toBeGreaterThan(1));
+  await eventually(() => expect(isFull.mock.calls.length).toBeGreaterThan(8));
   expect(fixture.fakeDaprd.calls).toEqual([]);
   isFull.mockReturnValue(false);
   await fixture.waitUntilSent();
@@ -105,7 +128,7 @@ test.each(['size', 'bytes'] as const)('nothing is read while the queue has too m
   const size = jest.spyOn(ReadyQueue.prototype, measure, 'get').mockReturnValue(1e9);
   await fixture.fill(keys(3));
   fixture.relay();
-  await eventually(() => expect(size.mock.calls.length).toBeGreaterThan(1));
+  await eventually(() => expect(size.mock.calls.length).toBeGreaterThan(8));
   expect(fixture.fakeDaprd.calls).toEqual([]);
   size.mockReturnValue(0);
   await fixture.waitUntilSent();
