@@ -2,9 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type EventSubscriber, NullCacheAdapter } from '@mikro-orm/core';
 import { Migrator } from '@mikro-orm/migrations';
 import { type MigrationObject, MikroORM, type Options } from '@mikro-orm/postgresql';
-import { Client, type ClientBase } from 'pg';
+import { Client, type ClientBase, type Pool } from 'pg';
 import { EventingEntityManager } from '#eventing/entity-manager';
 import { closeDeadConnections } from './dead-connections.ts';
+import { refuseLostCommits } from './lost-commits.ts';
 import { correctSession, setSession } from './session-settings.ts';
 
 export interface ConnectOptions {
@@ -66,7 +67,10 @@ function open({
       // Randomised, so that processes started at the same time do not reconnect at the same time.
       maxLifetimeSeconds: LIFETIME_SECONDS * (0.8 + 0.4 * Math.random()),
       onConnect: correctSession,
-      onPoolCreated: closeDeadConnections,
+      onPoolCreated: (created: Pool) => {
+        closeDeadConnections(created);
+        refuseLostCommits(created);
+      },
     },
     logger: (message) => (log ? log.warn(message) : undefined),
     colors: false,

@@ -20,12 +20,16 @@ const MAX_INTERVAL_SECONDS = 3_600;
 export class Resender {
   readonly #lease: Lease;
   readonly #options: RelayOptions;
-  readonly #faultsOf: (topic: string) => Pick<Faults, 'circuit' | 'record'>;
+  readonly #faultsOf: (topic: string) => Pick<Faults, 'circuit' | 'begin' | 'end' | 'record'>;
   readonly #probes = new Map<string, { count: number; notBefore: number }>();
   #last = Number.NEGATIVE_INFINITY;
   #isIdle = false;
 
-  constructor(lease: Lease, options: RelayOptions, faultsOf: (topic: string) => Pick<Faults, 'circuit' | 'record'>) {
+  constructor(
+    lease: Lease,
+    options: RelayOptions,
+    faultsOf: (topic: string) => Pick<Faults, 'circuit' | 'begin' | 'end' | 'record'>,
+  ) {
     this.#lease = lease;
     this.#options = options;
     this.#faultsOf = faultsOf;
@@ -77,8 +81,13 @@ export class Resender {
     for (const it of inUse) if (!needed.has(it)) inUse.delete(it);
     if (messages.length === 0) return 0;
     const { publisher, resendAfterSeconds, log } = this.#options;
-    const result = await publisher.publishBulk(topic, messages.map(entry), this.#lease.lost);
-    this.#faultsOf(topic).record(messages, result);
+    const faults = this.#faultsOf(topic);
+    const call = faults.begin();
+    const publishing = publisher.publishBulk(topic, messages.map(entry), this.#lease.lost);
+    const hasAccepted = publishing.then(({ accepted }) => accepted.size > 0).catch(() => false);
+    faults.end(call, await hasAccepted);
+    const result = await publishing;
+    faults.record(messages, result, call.isProbe);
     if (result.outage) return messages.length;
     await postpone(this.#lease, messages, result.accepted, resendAfterSeconds);
     if (result.accepted.size > 0) log.info({ topic, messages: result.accepted.size }, 'resent unconfirmed messages');

@@ -65,7 +65,7 @@ export class Recorder {
     const messages = new Map<string, object>();
     const confirmed = this.#running.then(() => {
       this.#next = undefined;
-      return confirm(this.#orm.em.fork(), [...messages.values()]);
+      return confirmSent(this.#orm.em.fork(), [...messages.values()]);
     });
     this.#running = confirmed.catch(() => undefined);
     return { messages, confirmed };
@@ -74,9 +74,13 @@ export class Recorder {
 
 /** @returns the ids of the messages that were confirmed by it */
 async function confirm(em: EntityManager, messages: readonly object[]): Promise<ReadonlySet<string>> {
+  const rows = await execute<{ id: string }>(em, CONFIRM, [JSON.stringify(messages)]);
+  return new Set(rows.map(({ id }) => id));
+}
+
+async function confirmSent(em: EntityManager, messages: readonly object[]): Promise<ReadonlySet<string>> {
   try {
-    const rows = await execute<{ id: string }>(em, CONFIRM, [JSON.stringify(messages)]);
-    return new Set(rows.map(({ id }) => id));
+    return await confirm(em, messages);
   } catch (error) {
     // One of them holds what PostgreSQL's JSON cannot, such as U+0000, so it was never sent: each is verified by itself.
     if (databaseFault(error) === 'input') return new Set();

@@ -80,9 +80,11 @@ begin
       return;
     end if;
     outcome := 'duplicate';
-    if p_is_first and not exists (select from eventing.inbox i where i.consumer = p_consumer and i.event_id = p_event_id)
-        and not exists (select from eventing.kept_delivery k where k.consumer = p_consumer and k.event_id = p_event_id
-          and (k.stream, lower(k.aggregate_id), k.sequence, k.event_type) = (p_stream, p_aggregate_id, p_sequence, p_type)) then
+    if not p_is_first or exists (select from eventing.inbox i where i.consumer = p_consumer and i.event_id = p_event_id) then return; end if;
+    select k.stream, k.aggregate_id, k.sequence, k.event_type into v_row
+      from eventing.kept_delivery k where k.consumer = p_consumer and k.event_id = p_event_id;
+    if not found or (v_row.stream, lower(v_row.aggregate_id), v_row.sequence, v_row.event_type)
+        is distinct from (p_stream, p_aggregate_id, p_sequence, p_type) then
       select h.first_id into horizon from eventing.horizon h where h.name = 'inbox' and h.first_id > p_event_id;
       if found then outcome := 'too old'; end if;
     end if;

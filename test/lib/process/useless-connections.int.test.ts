@@ -46,6 +46,16 @@ async function leaveReadOnlySessions(): Promise<void> {
 }
 const repair = () => database.sql(`alter role lamp_app in database ${name()} reset default_transaction_read_only`);
 
+test('a transaction that ignores the error of a statement fails at its commit', async () => {
+  const ignoring = orm.em.fork().transactional(async (em) => {
+    await em.execute(`insert into pet values ('Bello')`);
+    await em.execute('select 1 / 0').catch(() => undefined);
+  });
+  await expect(ignoring).rejects.toMatchObject({ code: '25P02' });
+  expect(await database.sql('select name from pet')).toEqual([]);
+  for (const _ of [1, 2, 3]) await write();
+});
+
 test('a process with read-only connections is not ready, and can write after the repair', async () => {
   await leaveReadOnlySessions();
   expect(await health.readiness()).toEqual({ ready: false, checks: { database: '25006' } });

@@ -56,6 +56,17 @@ describe.each(['convergent', 'ordered'] as const)('A %s consumer', (order) => {
     await eventually(async () => expect(await deferred(lamp)).toEqual([]));
   });
 
+  test('makes an event a dead letter whose handler ignores an error of the database', async () => {
+    const handle: Consumer['handle'] = async (em) => void (await execute(em, 'select 1 / 0').catch(() => undefined));
+    const lamp = { ...consumer(order), handle };
+    await using inbox = startInbox(lamp);
+    await inbox.deliver(lamp, eventOf(uuid(), 1));
+    await eventually(async () => {
+      inbox.wake();
+      expect(await deferred(lamp)).toMatchObject([{ state: 'dead', attempts: 3 }]);
+    });
+  });
+
   test.each([
     ['a dependency cannot be reached', Object.assign(new Error('the dependency is unreachable'), { outage: true })],
     ['no connection is free', new Error('timeout exceeded when trying to connect')],
