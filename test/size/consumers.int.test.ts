@@ -10,7 +10,7 @@ import { claimDue, deferFailed } from '../../lib/eventing/inbox/deferred-deliver
 import { deleteOld } from '../../ops/housekeeping/prune.ts';
 import { eventOf } from '../lib/eventing/fixture.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { ExplainingLease, expectBounded, explainFunctions, explainingOrm, LIMIT, ROWS } from './explain.ts';
+import { ExplainingLease, expectBounded, explainingOrm, explainStatements, LIMIT, ROWS } from './explain.ts';
 
 // No statement of a delivery reads more because many events were applied, are deferred in any state, or are published.
 const SOURCE = '/elsewhere';
@@ -26,7 +26,7 @@ let lease: ExplainingLease;
 let orm: ReturnType<typeof explainingOrm>;
 beforeAll(async () => {
   database = await createTestDatabase('lamp');
-  await explainFunctions(database);
+  await explainStatements(database);
   await connect();
   await planEmpty();
   await fillMany();

@@ -1,5 +1,5 @@
 import type { MikroORM } from '@mikro-orm/postgresql';
-import type { Client } from 'pg';
+import type { Client, QueryConfig } from 'pg';
 import type { TestDatabase } from '../support/database.ts';
 
 interface PlanNode {
@@ -28,15 +28,16 @@ export interface Cost {
 }
 
 /**
- * Has PostgreSQL send new connections the plans of all statements, those in functions included.
+ * Has PostgreSQL send new connections the plan of each statement that it executes, those in functions included.
  * https://www.postgresql.org/docs/current/auto-explain.html
  */
-export async function explainFunctions({ sql, urls }: TestDatabase): Promise<void> {
+export async function explainStatements({ sql, urls }: TestDatabase): Promise<void> {
   const settings = {
     session_preload_libraries: 'auto_explain',
     'auto_explain.log_min_duration': 0,
     'auto_explain.log_analyze': true,
     'auto_explain.log_buffers': true,
+    'auto_explain.log_timing': false,
     'auto_explain.log_nested_statements': true,
     'auto_explain.log_format': 'json',
     'auto_explain.log_level': 'notice',
@@ -46,23 +47,31 @@ export async function explainFunctions({ sql, urls }: TestDatabase): Promise<voi
     await sql(`alter database ${database} set ${name} = '${value}'`);
 }
 
-/** A relay's connection that notes the cost of each statement while `isExplaining`; for `explainFunctions`, of those in functions. */
+/** Any statement without a table. */
+const NEXT = 'select';
+
+/** A connection after `explainStatements` that notes the cost of each statement while `isExplaining`. Stands for a relay's lease. */
 export class ExplainingLease {
   readonly costs: Cost[] = [];
   isExplaining = true;
-  readonly #nested: Cost[] = [];
   readonly #client: Client;
+  readonly #isPrepared: boolean;
+  /** By text: the names of prepared statements. */
+  readonly #names = new Map<string, string>();
+  #plans: { readonly text: string; readonly plan: PlanNode }[] = [];
   #isInTransaction = false;
   /** For statements that read which partitions a relay leases: all. */
   readonly owned = 'select generate_series(0, 31) as partition';
 
-  constructor(client: Client) {
+  /** @param isPrepared whether statements are prepared, as by a lease: PostgreSQL keeps their plans */
+  constructor(client: Client, isPrepared = false) {
     this.#client = client;
+    this.#isPrepared = isPrepared;
     client.on('notice', ({ message = '' }) => {
       const json = /plan:\n(\{.*\})$/s.exec(message)?.[1];
       if (!json) return;
       const { 'Query Text': text, Plan: plan } = JSON.parse(json) as { 'Query Text': string; Plan: PlanNode };
-      this.#nested.push(costOf(text, plan, []));
+      this.#plans.push({ text, plan });
     });
   }
 
@@ -71,17 +80,26 @@ export class ExplainingLease {
   }
 
   async query<Row>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
-    if (!this.isExplaining) return (await this.#client.query(text, values as unknown[])).rows as Row[];
-    await this.#client.query(this.#isInTransaction ? 'savepoint explained' : 'begin');
-    const { rows } = await this.#client.query(`explain (analyze, buffers, format json) ${text}`, values as unknown[]);
-    // Writes must not happen twice.
-    await this.#client.query(this.#isInTransaction ? 'rollback to explained' : 'rollback');
-    this.#nested.length = 0;
-    const result = await this.#client.query(text, values as unknown[]);
-    // The last one is the statement itself.
-    const nested = this.#nested.slice(0, -1);
-    this.costs.push(...(nested.length > 0 ? nested : [costOf(text, rows[0]['QUERY PLAN'][0].Plan, result.rows)]));
-    return result.rows as Row[];
+    this.#plans = [];
+    const { rows } = await this.#client.query(this.#prepared(text, values));
+    if (this.isExplaining) {
+      // Within a transaction a statement ends when the next one begins.
+      await this.#client.query(NEXT);
+      // One that calls a function costs what the function's statements cost.
+      const nested = this.#plans.filter((it) => it.text !== text && it.text !== NEXT);
+      const itself = this.#plans.find((it) => it.text === text)!;
+      this.costs.push(
+        ...(nested.length > 0 ? nested.map((it) => costOf(it.text, it.plan, [])) : [costOf(text, itself.plan, rows)]),
+      );
+    }
+    return rows as Row[];
+  }
+
+  #prepared(text: string, values: readonly unknown[]): QueryConfig {
+    if (values.length === 0 || !this.#isPrepared) return { text, values: [...values] };
+    const name = this.#names.get(text) ?? `explained-${this.#names.size}`;
+    this.#names.set(text, name);
+    return { name, text, values: [...values] };
   }
 
   async transactional<T>(work: () => Promise<T>): Promise<T> {

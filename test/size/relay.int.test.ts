@@ -5,7 +5,7 @@ import { topicsWaiting } from '../../services/relay/outbox-queries.ts';
 import { OutboxReader } from '../../services/relay/outbox-reader.ts';
 import { keys, RelayFixture } from '../services/relay/fixture.ts';
 import { eventually } from '../support/eventually.ts';
-import { type Cost, ExplainingLease, expectBounded, LIMIT, ROWS } from './explain.ts';
+import { type Cost, ExplainingLease, expectBounded, explainStatements, LIMIT, ROWS } from './explain.ts';
 
 // No statement of the relay reads more because many rows wait, are held back, or were sent.
 const PARTITIONS = new Set(Array.from({ length: 32 }, (_, partition) => partition));
@@ -14,6 +14,7 @@ const MAX_BUFFERS = 8_000;
 
 let fixture: RelayFixture;
 let client: Client;
+let lease: ExplainingLease;
 /** Stands for the queue: its messages count as sent once they are taken from it. */
 const queue = {
   messages: [] as OutboxMessage[],
@@ -23,18 +24,21 @@ const queue = {
   add: (message: OutboxMessage) => queue.messages.push(message) > 0,
   takeAll: () => queue.messages.splice(0),
 };
-const newReader = (lease: ExplainingLease) => new OutboxReader('lamp-internal', lease, queue, new Map(), 0);
+const newReader = () => new OutboxReader('lamp-internal', lease, queue, new Map(), 0);
 beforeAll(async () => {
   fixture = await RelayFixture.open();
+  await explainStatements(fixture.database);
+  await fixture.database.sql('alter table eventing.outbox set (autovacuum_enabled = false)');
+});
+beforeEach(async () => {
+  await fixture.reset();
   client = new Client(fixture.database.urls.relay);
   await client.connect();
   await client.query(BY_INDEX);
+  lease = new ExplainingLease(client, true);
 });
-beforeEach(() => fixture.reset());
-afterAll(async () => {
-  await client.end();
-  await fixture[Symbol.asyncDispose]();
-});
+afterEach(() => client.end());
+afterAll(() => fixture[Symbol.asyncDispose]());
 
 /** Inserts `ROWS` messages of `count` keys. */
 async function fillMany(count: number, hasStatistics = true): Promise<void> {
@@ -55,7 +59,7 @@ const parkFirst = (): Promise<unknown> =>
   );
 
 /** Reads once more and returns what it cost. */
-async function costOfReading(reader: OutboxReader, lease: ExplainingLease): Promise<readonly Cost[]> {
+async function costOfReading(reader: OutboxReader): Promise<readonly Cost[]> {
   lease.reset();
   await reader.read(PARTITIONS);
   queue.takeAll();
@@ -79,9 +83,8 @@ test.each([1, 2_000, ROWS])(
   'the relay reads no more when 200,000 messages of %i keys wait',
   async (count) => {
     await fillMany(count);
-    const lease = new ExplainingLease(client);
-    const reader = newReader(lease);
-    for (let page = 0; page < 5; page++) expectBounded(await costOfReading(reader, lease), MAX_BUFFERS);
+    const reader = newReader();
+    for (let page = 0; page < 5; page++) expectBounded(await costOfReading(reader), MAX_BUFFERS);
     lease.reset();
     await topicsWaiting(lease);
     expectBounded(lease.costs, MAX_BUFFERS);
@@ -93,8 +96,41 @@ test(
   'the relay reads no more when 200,000 messages wait and the table has no statistics yet',
   async () => {
     await fillMany(2_000, false);
-    const lease = new ExplainingLease(client);
-    expectBounded(await costOfReading(newReader(lease), lease), MAX_BUFFERS);
+    expectBounded(await costOfReading(newReader()), MAX_BUFFERS);
+  },
+  LIMIT,
+);
+
+test(
+  'the relay reads no more with the plans of a connection that found the outbox empty',
+  async () => {
+    await fixture.database.sql('vacuum analyze eventing.outbox');
+    lease.isExplaining = false;
+    // PostgreSQL keeps a plan from the sixth execution on.
+    for (let i = 0; i < 7; i++) {
+      const reader = newReader();
+      await reader.read(PARTITIONS);
+      await fixture.fill(['a', 'b'], 2);
+      await readAll(reader);
+      await topicsWaiting(lease);
+    }
+    await fixture.database.sql('vacuum analyze eventing.outbox');
+    await fillMany(2_000, false);
+    await parkFirst();
+    const healthy = await fixture.fill(keys(100));
+    lease.isExplaining = true;
+    const reader = newReader();
+    const read: string[] = [];
+    do {
+      lease.reset();
+      await reader.read(PARTITIONS);
+      expectBounded(lease.costs, MAX_BUFFERS);
+      read.push(...queue.takeAll().map(({ id }) => id));
+    } while (reader.hasMore);
+    expect(read.toSorted()).toEqual(healthy.toSorted());
+    lease.reset();
+    await topicsWaiting(lease);
+    expectBounded(lease.costs, MAX_BUFFERS);
   },
   LIMIT,
 );
@@ -105,8 +141,7 @@ test(
     await fillMany(2_000);
     await parkFirst();
     const healthy = new Set(await fixture.fill(keys(1_000)));
-    const lease = new ExplainingLease(client);
-    const reader = newReader(lease);
+    const reader = newReader();
     const read = new Set<string>();
     do {
       lease.reset();
@@ -118,7 +153,7 @@ test(
     // Nothing of it is read again.
     await client.query('delete from eventing.outbox where id = any ($1::uuid[])', [[...healthy]]);
     await fixture.fill(['new']);
-    const costs = await costOfReading(reader, lease);
+    const costs = await costOfReading(reader);
     expectBounded(costs, MAX_BUFFERS);
     // Looking for late messages reads at most a hundred of each partition at a time.
     expect(Math.max(...costs.map(({ read }) => read))).toBeLessThan(4_000);
@@ -131,8 +166,7 @@ test(
   async () => {
     await fillMany(2_000);
     await parkFirst();
-    const lease = new ExplainingLease(client);
-    const reader = newReader(lease);
+    const reader = newReader();
     lease.isExplaining = false;
     expect(await readAll(reader)).toEqual([]);
     await fixture.database.sql(
@@ -160,13 +194,12 @@ test(
       await old.query('begin isolation level repeatable read');
       await old.query('select count(*) from eventing.outbox');
       await fillMany(2_000);
-      const lease = new ExplainingLease(client);
-      const reader = newReader(lease);
+      const reader = newReader();
       lease.isExplaining = false;
       expect((await readAll(reader)).length).toBe(ROWS);
       lease.isExplaining = true;
       await fixture.fill(keys(500));
-      const costs = await costOfReading(reader, lease);
+      const costs = await costOfReading(reader);
       const page = costs.find(({ statement }) => statement.includes('page.position'))!;
       expect(page.returned).toBe(500);
       expectBounded([page], MAX_BUFFERS);
