@@ -10,11 +10,13 @@ const MOST = 100;
 export class ConfirmationQueue implements AsyncDisposable {
   readonly #pending = new Set<Promise<void>>();
   readonly #stop = new AbortController();
+  readonly #log: { warn(fields: object, message: string): void };
   readonly #retryMs: number;
   #isFailing = false;
 
   /** @param retryMs pause before a confirmation is attempted again; milliseconds */
-  constructor(retryMs = 1_000) {
+  constructor(log: { warn(fields: object, message: string): void }, retryMs = 1_000) {
+    this.#log = log;
     this.#retryMs = retryMs;
   }
 
@@ -41,6 +43,7 @@ export class ConfirmationQueue implements AsyncDisposable {
       await confirm();
       this.#isFailing = false;
     } catch (error) {
+      if (!this.#isFailing) this.#log.warn({ err: error }, 'cannot confirm messages, retrying');
       this.#isFailing = true;
       throw error;
     }

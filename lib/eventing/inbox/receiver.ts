@@ -46,10 +46,11 @@ interface Received {
 /** Parses the messages received on a topic, and passes each to the recorder and the consumers of this process. */
 export class Receiver implements AsyncDisposable {
   readonly #options: ReceiverOptions;
-  readonly #confirmations = new ConfirmationQueue();
+  readonly #confirmations: ConfirmationQueue;
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
+    this.#confirmations = new ConfirmationQueue(options.log);
   }
 
   /** Resolves when no confirmation is in progress any more. */

@@ -55,7 +55,7 @@ begin
     select k.stream, k.aggregate_id, k.sequence, k.event_type into v_row
       from eventing.kept_delivery k where k.consumer = p_consumer and k.event_id = p_event_id;
     if found then
-      -- Compared in lower case, because the release before 0.2 stored the id as received.
+      -- Compared in lower case, because release 0.1 stored the id as received.
       if (v_row.stream, lower(v_row.aggregate_id), v_row.sequence, v_row.event_type)
           is not distinct from (p_stream, p_aggregate_id, p_sequence, p_type) then
         outcome := 'deferred';

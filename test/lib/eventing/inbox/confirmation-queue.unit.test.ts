@@ -2,6 +2,12 @@ import { jest } from '@jest/globals';
 import { ConfirmationQueue } from '../../../../lib/eventing/inbox/confirmation-queue.ts';
 import { eventually } from '../../../support/eventually.ts';
 
+const warnings: string[] = [];
+const log = { warn: (_: object, message: string) => void warnings.push(message) };
+beforeEach(() => {
+  warnings.length = 0;
+});
+
 const outage = new Error('the database cannot be reached');
 /** A confirmation that ends when the test says so. */
 function controlled() {
@@ -16,7 +22,7 @@ const stateOf = async (promise: Promise<unknown>) => {
 };
 
 test('a delivery is acknowledged while its message is being confirmed', async () => {
-  const queue = new ConfirmationQueue();
+  const queue = new ConfirmationQueue(log);
   const { confirm, resolve } = controlled();
   await queue.add(confirm);
   const closing = queue[Symbol.asyncDispose]();
@@ -26,7 +32,7 @@ test('a delivery is acknowledged while its message is being confirmed', async ()
 });
 
 test('a delivery waits for its confirmation while a hundred others are in progress', async () => {
-  const queue = new ConfirmationQueue();
+  const queue = new ConfirmationQueue(log);
   const first = controlled();
   await queue.add(first.confirm);
   for (let i = 1; i < 100; i++) await queue.add(controlled().confirm);
@@ -41,17 +47,18 @@ test('a delivery waits for its confirmation while a hundred others are in progre
 });
 
 test('a confirmation that fails after its acknowledgement is attempted again', async () => {
-  const queue = new ConfirmationQueue(1);
+  const queue = new ConfirmationQueue(log, 1);
   const confirm = jest.fn<() => Promise<void>>().mockRejectedValueOnce(outage).mockResolvedValueOnce();
   await queue.add(confirm);
   await eventually(() => expect(confirm).toHaveBeenCalledTimes(2));
 });
 
 test('deliveries wait for their results from a failure until a confirmation succeeds', async () => {
-  const queue = new ConfirmationQueue();
+  const queue = new ConfirmationQueue(log);
   await queue.add(jest.fn<() => Promise<void>>().mockRejectedValueOnce(outage).mockResolvedValue());
   await new Promise(setImmediate);
   await expect(queue.add(() => Promise.reject(outage))).rejects.toBe(outage);
+  expect(warnings).toEqual(['cannot confirm messages, retrying']);
   await queue.add(() => Promise.resolve());
   const { confirm, resolve } = controlled();
   await queue.add(confirm);
@@ -59,7 +66,7 @@ test('deliveries wait for their results from a failure until a confirmation succ
 });
 
 test('closing attempts a failed confirmation once more at most', async () => {
-  const queue = new ConfirmationQueue();
+  const queue = new ConfirmationQueue(log);
   const confirm = jest.fn(() => Promise.reject(outage));
   await queue.add(confirm);
   await queue[Symbol.asyncDispose]();

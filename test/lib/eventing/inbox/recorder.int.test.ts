@@ -120,6 +120,20 @@ test.each<[string, Partial<ReceivedEvent>]>([
   expect(await Promise.all([before, real, after].map(isPublished))).toEqual([true, false, true]);
 });
 
+test('an error of the database while a genuine message is confirmed is not taken for a result', async () => {
+  const message = await enqueue();
+  await fixture.database.sql(`
+    create function refuse() returns trigger language plpgsql as $$ begin raise exception 'full' using errcode = '23514'; end $$;
+    create trigger refuse before insert on eventing.published for each row execute function refuse()`);
+  try {
+    await expect(new Recorder(fixture.orm).confirm(message)).rejects.toMatchObject({ code: '23514' });
+  } finally {
+    await fixture.database.sql('drop trigger refuse on eventing.published; drop function refuse');
+  }
+  await new Recorder(fixture.orm).confirm(message);
+  expect(await isPublished(message)).toBe(true);
+});
+
 test('a message received on another topic than its own is refused', async () => {
   const message = await enqueue();
   const elsewhere = { ...message, topic: 'lamp-external' };
