@@ -104,7 +104,7 @@ export class Faults {
   record(
     messages: readonly Message[],
     { accepted, failed, outage }: Pick<BulkResult, 'accepted' | 'failed' | 'outage'>,
-    isProbe = true,
+    isProbe: boolean,
   ): void {
     const keys = messages.map(({ orderingKey }) => orderingKey);
     // The call began before the circuit opened: its result says nothing about now.

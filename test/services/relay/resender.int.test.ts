@@ -1,3 +1,5 @@
+import { jest } from '@jest/globals';
+import { Faults } from '../../../services/relay/faults.ts';
 import { eventually } from '../../support/eventually.ts';
 import { keys, RelayFixture } from './fixture.ts';
 
@@ -5,7 +7,10 @@ let fixture: RelayFixture;
 beforeAll(async () => {
   fixture = await RelayFixture.open();
 });
-afterEach(() => fixture.reset());
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await fixture.reset();
+});
 afterAll(() => fixture[Symbol.asyncDispose]());
 
 /** Marks messages as published, as the recorder does. */
@@ -46,6 +51,21 @@ test('an unconfirmed message is resent with the same id until it is confirmed', 
   await backdateSent([later!], 301);
   await eventually(() => expect(sends(later!)).toBe(2));
   expect([sends(lost!), sends(fine!)]).toEqual([3, 1]);
+});
+
+test('a repeat is a call of its topic, which knows whether the circuit was open when it began', async () => {
+  const [begin, end, record] = (['begin', 'end', 'record'] as const).map((name) => jest.spyOn(Faults.prototype, name));
+  const [lost, fine] = await fixture.fill(['lost', 'fine']);
+  fixture.relay();
+  await fixture.waitUntilSent();
+  await confirm([fine!]);
+  for (const spy of [begin!, end!, record!]) spy.mockClear();
+  await backdateSent([lost!], 301);
+  await eventually(() =>
+    expect(record!.mock.calls).toEqual([[[expect.objectContaining({ id: lost })], expect.anything(), false]]),
+  );
+  expect(begin).toHaveBeenCalledTimes(1);
+  expect(end!.mock.calls).toEqual([[begin!.mock.results[0]!.value, true]]);
 });
 
 test('the interval between resends grows to an hour at most', async () => {
