@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -7,8 +7,8 @@ import { Api } from '../../local/demo/api.ts';
 import { playStory } from '../../local/story.ts';
 import type { Running } from '../../local/supervisor/running.ts';
 import { eventually } from '../support/eventually.ts';
-import { checkOut, LAST_RELEASE } from '../support/release.ts';
-import { root, startStackWith, type TestStack } from '../support/stack.ts';
+import { checkOutLastRelease } from '../support/release.ts';
+import { startStackWith, type TestStack } from '../support/stack.ts';
 import { deliveryTotals, expectInvariants } from './invariants.ts';
 
 const anna = { name: 'Anna', email: `anna.${randomUUID()}@example.com`, password: randomUUID() };
@@ -17,8 +17,7 @@ let folder: string;
 let lastRelease: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'member-system-old-data-'));
-  lastRelease = await checkOut(LAST_RELEASE, join(folder, 'last-release'));
-  await symlink(join(root, 'node_modules'), join(lastRelease, 'node_modules'));
+  lastRelease = await checkOutLastRelease(folder);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

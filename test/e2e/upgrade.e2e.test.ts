@@ -7,7 +7,7 @@ import { Client } from 'pg';
 import { connect } from '#process/database';
 import { deferBody } from '../../lib/eventing/inbox/deferred-bodies.ts';
 import { playStory } from '../../local/story.ts';
-import { checkOut, LAST_RELEASE } from '../support/release.ts';
+import { checkOutLastRelease } from '../support/release.ts';
 import { root, startStackWith, type TestStack } from '../support/stack.ts';
 import { deliveryTotals, expectInvariants } from './invariants.ts';
 
@@ -19,8 +19,7 @@ let folder: string;
 let lastRelease: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'member-system-upgrade-'));
-  lastRelease = await checkOut(LAST_RELEASE, join(folder, 'last-release'));
-  await symlink(join(root, 'node_modules'), join(lastRelease, 'node_modules'));
+  lastRelease = await checkOutLastRelease(folder);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { root } from './stack.ts';
 
@@ -21,4 +22,11 @@ export async function checkOut(commit: string, target: string): Promise<string> 
   });
   await run('tar', ['-xf', `${target}.tar`, '-C', target]);
   return target;
+}
+
+/** Extracts the last release's tree into a new folder of `folder`, where it runs with this tree's packages. @returns the tree's path */
+export async function checkOutLastRelease(folder: string): Promise<string> {
+  const tree = await checkOut(LAST_RELEASE, join(folder, 'last-release'));
+  await symlink(join(root, 'node_modules'), join(tree, 'node_modules'));
+  return tree;
 }
