@@ -135,7 +135,7 @@ async function expectBoundedConfirmation(): Promise<void> {
   expectBoundedFunction('relayed_');
 }
 
-describe('With plans of when the tables were empty', () => {
+describe('With plans made on empty tables', () => {
   afterAll(async () => {
     await client.end();
     await analyze();

@@ -102,7 +102,7 @@ test(
 );
 
 test(
-  'the relay reads no more with the plans of a connection that found the outbox empty',
+  'the relay reads no more with plans made on an empty outbox',
   async () => {
     await fixture.database.sql('vacuum analyze eventing.outbox');
     lease.isExplaining = false;

@@ -106,7 +106,7 @@ const bounded = {
   },
 };
 
-describe('With the plans of a connection that found the tables empty', () => {
+describe('With plans made on empty tables', () => {
   afterAll(() => fixture.database.sql(`analyze ${TABLES.join(', ')}`));
   test('marking and holding back read only these messages', bounded.marking, LIMIT);
   test('a repeat reads only the batch that is sent', bounded.repeating, LIMIT);

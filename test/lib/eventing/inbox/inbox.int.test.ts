@@ -56,7 +56,7 @@ describe.each(['convergent', 'ordered'] as const)('A %s consumer', (order) => {
     await eventually(async () => expect(await deferred(lamp)).toEqual([]));
   });
 
-  test('makes an event a dead letter whose handler ignores an error of the database', async () => {
+  test('makes an event a dead letter when its handler ignores an error of the database', async () => {
     const handle: Consumer['handle'] = async (em) => void (await execute(em, 'select 1 / 0').catch(() => undefined));
     const lamp = { ...consumer(order), handle };
     await using inbox = startInbox(lamp);

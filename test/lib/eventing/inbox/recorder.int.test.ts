@@ -141,7 +141,7 @@ test('a message received on another topic than its own is refused', async () => 
   expect(await isPublished(message)).toBe(false);
 });
 
-test.each(['before', 'after'])('a message that claims the id of a real one %s it is refused', async (order) => {
+test.each(['before', 'after'])('a forged message that arrives %s the real one with its id is refused', async (order) => {
   const recorder = new Recorder(fixture.orm);
   const real = await enqueue();
   const forged = { ...real, event: { ...real.event, type: 'lamp.removed' } };
