@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryFolder } from './support/folder.ts';
 import { root } from './support/stack.ts';
@@ -25,4 +25,18 @@ test('the commit hook refuses a longer subject and names the remedy', async () =
   const { status, stderr } = await hook(`${'a'.repeat(73)}\n\nBecause.\n`);
   expect(status).toBe(1);
   expect(stderr).toContain('The subject has 73 characters, of 72 at most. The reason goes into the body.');
+});
+
+test('the commit hook refuses a staged file that is not formatted', async () => {
+  await using folder = await temporaryFolder();
+  const git = (...args: string[]) => spawnSync('git', args, { cwd: folder.path, encoding: 'utf8' });
+  git('init', '--quiet');
+  for (const name of ['biome.json', 'node_modules']) symlinkSync(join(root, name), join(folder.path, name));
+  const stage = (code: string) => {
+    writeFileSync(join(folder.path, 'staged.ts'), code);
+    git('add', 'staged.ts');
+    return spawnSync(join(root, '.githooks/pre-commit'), [], { cwd: folder.path, encoding: 'utf8' });
+  };
+  expect(stage('export const a   = 1')).toMatchObject({ status: 1, stderr: expect.stringContaining('npm run format') });
+  expect(stage('export const a = 1;\n')).toMatchObject({ status: 0 });
 });

@@ -141,13 +141,16 @@ test('a message received on another topic than its own is refused', async () => 
   expect(await isPublished(message)).toBe(false);
 });
 
-test.each(['before', 'after'])('a forged message that arrives %s the real one with its id is refused', async (order) => {
-  const recorder = new Recorder(fixture.orm);
-  const real = await enqueue();
-  const forged = { ...real, event: { ...real.event, type: 'lamp.removed' } };
-  const received = order === 'before' ? [forged, real] : [real, forged];
-  const results = await Promise.allSettled(received.map((message) => recorder.confirm(message)));
-  expect(results.find((_, index) => received[index] === real)).toMatchObject({ status: 'fulfilled' });
-  expect(results.find((_, index) => received[index] === forged)).toMatchObject({ status: 'rejected' });
-  expect(await isPublished(real)).toBe(true);
-});
+test.each(['before', 'after'])(
+  'a forged message that arrives %s the real one with its id is refused',
+  async (order) => {
+    const recorder = new Recorder(fixture.orm);
+    const real = await enqueue();
+    const forged = { ...real, event: { ...real.event, type: 'lamp.removed' } };
+    const received = order === 'before' ? [forged, real] : [real, forged];
+    const results = await Promise.allSettled(received.map((message) => recorder.confirm(message)));
+    expect(results.find((_, index) => received[index] === real)).toMatchObject({ status: 'fulfilled' });
+    expect(results.find((_, index) => received[index] === forged)).toMatchObject({ status: 'rejected' });
+    expect(await isPublished(real)).toBe(true);
+  },
+);
