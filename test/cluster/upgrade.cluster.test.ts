@@ -129,7 +129,9 @@ test('rolling back under load has no impact: the last release works on the new s
     for (const chart of charts) await helm('rollback', chart);
   });
   await expectNothingLost();
-  await playOn();
+  // The last release has other Services.
+  await lastNode('k8s/cluster.ts', 'story');
+  await expectInvariants(cluster.shell, namespace);
   for (const api of ['member', 'family-account']) {
     const job = `${api}-once`;
     await kubectl('create', 'job', job, `--from=cronjob/${api}-housekeeping`);
