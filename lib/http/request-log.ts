@@ -14,6 +14,10 @@ export interface RequestState {
 /** Logged at debug level: probes and sidecars request these every few seconds, and would hide other lines. */
 const QUIET = new Set(['/healthz', '/readyz', '/dapr/config', '/dapr/subscribe']);
 
+/** Answered deliveries are as well: there are as many as events. One that could not be recorded is logged as a warning by its route. */
+const isQuiet = ({ path, status }: Context): boolean =>
+  QUIET.has(path) || (status === 200 && path.startsWith('/events/'));
+
 /**
  * Creates the outermost middleware: logs each request in one line and turns each error into a problem response. Neither
  * contains bodies, tokens or full URLs.
@@ -29,7 +33,7 @@ export function requestLog(log: Log): Middleware<RequestState> {
     } catch (error) {
       answerWithProblem(ctx, error, traceId, log);
     }
-    const level = QUIET.has(ctx.path) ? 'debug' : 'info';
+    const level = isQuiet(ctx) ? 'debug' : 'info';
     const ms = Math.round(performance.now() - started);
     log[level]({ method: ctx.method, route: routeOf(ctx), status: ctx.status, ms, traceId }, 'request');
   };

@@ -18,6 +18,16 @@ describe('The sidecar’s listener', () => {
     expect([answer.status, await answer.json(), api.delivered]).toEqual([200, { status: 'SUCCESS' }, ['/events/pets']]);
   });
 
+  test('logs deliveries at debug level, and refused ones at info level', async () => {
+    await deliver({ 'dapr-api-token': SIDECAR });
+    await deliver({ 'dapr-api-token': 'guessed' });
+    const lines = api.lines.filter(({ msg }) => msg === 'request');
+    expect(lines.map(({ level, status }) => [level, status])).toEqual([
+      [20, 200],
+      [30, 401],
+    ]);
+  });
+
   test.each<[string, Record<string, string>]>([
     ['no token', {}],
     ['a wrong token', { 'dapr-api-token': 'guessed' }],
