@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 /** Confirmations that are in progress when their deliveries are acknowledged: as many, at most 256 KB each, are in memory. */
 const MOST = 100;
+/** Milliseconds in which confirmations gather: one statement for several of them costs a fraction of their own ones. */
+const GATHER_MS = 20;
 
 /**
  * Confirms messages after their deliveries are acknowledged, because daprd waits for each answer before it delivers the next message. A
@@ -13,6 +15,8 @@ export class ConfirmationQueue implements AsyncDisposable {
   readonly #log: { warn(fields: object, message: string): void };
   readonly #retryMs: number;
   #isFailing = false;
+  #turn: Promise<void> | undefined;
+  #lastTurn = Number.NEGATIVE_INFINITY;
 
   /** @param retryMs pause before a confirmation is attempted again; milliseconds */
   constructor(log: { warn(fields: object, message: string): void }, retryMs = 1_000) {
@@ -50,14 +54,27 @@ export class ConfirmationQueue implements AsyncDisposable {
   }
 
   async #persist(confirm: () => Promise<void>): Promise<void> {
+    this.#turn ??= this.#nextTurn();
+    await this.#turn;
     for (;;) {
       try {
         return await this.#attempt(confirm);
       } catch {
         // Not confirmed after that, the message is sent again.
         if (this.#stop.signal.aborted) return;
-        await delay(this.#retryMs, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+        await this.#pause(this.#retryMs);
       }
     }
+  }
+
+  /** Resolves at once if nothing was confirmed in the last moment, else with all others that arrive until then. */
+  async #nextTurn(): Promise<void> {
+    await this.#pause(this.#lastTurn + GATHER_MS - performance.now());
+    this.#lastTurn = performance.now();
+    this.#turn = undefined;
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (ms > 0) await delay(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined);
   }
 }

@@ -72,3 +72,20 @@ test('closing attempts a failed confirmation once more at most', async () => {
   await queue[Symbol.asyncDispose]();
   expect(confirm.mock.calls.length).toBeLessThanOrEqual(2);
 });
+
+test('confirmations that follow each other closely gather, the first one does not wait', async () => {
+  const queue = new ConfirmationQueue(log);
+  const confirm = jest.fn<() => Promise<void>>().mockResolvedValue();
+  await queue.add(confirm);
+  await new Promise(setImmediate);
+  expect(confirm).toHaveBeenCalledTimes(1);
+  for (let i = 0; i < 5; i++) await queue.add(confirm);
+  let before = 1;
+  await eventually(() => {
+    const after = confirm.mock.calls.length;
+    if (after === before) throw new Error('none was attempted yet');
+    before = after;
+  });
+  expect(before).toBe(6);
+  await queue[Symbol.asyncDispose]();
+});
