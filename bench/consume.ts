@@ -1,5 +1,5 @@
 // Measures what subscribers handle a second, behind a real daprd with JetStream, or called directly (`-- --direct`): a bare
-// inbox transaction in pg, this project's consumers and its recorder, in turns: `node bench/consume.ts`.
+// inbox transaction in pg and in MikroORM, this project's consumers and its recorder, in turns: `node bench/consume.ts`.
 import { Pool } from 'undici';
 import { Progress } from '../local/progress.ts';
 import { type Broker, openBroker } from './broker.ts';
@@ -15,26 +15,21 @@ const { rounds, direct } = partOptions();
 const MESSAGES = 2000;
 /** Of each way in a round: the speed of a shared machine changes within seconds. */
 const TURNS = 3;
-/** Handled before the time counts, while the code is compiled. */
-const WARM_UP = 1000;
+/** Handled before the time counts: until then Node compiles, a third of a consumer's time. */
+const WARM_UP = 4000;
 const APP_ID = 'subscriber';
 
 interface Way {
   readonly name: string;
-  readonly program: 'floor' | 'convergent' | 'ordered' | 'recorder';
-  readonly mode: 'single' | 'parallel';
+  readonly program: 'floor' | 'orm-floor' | 'convergent' | 'ordered' | 'recorder';
 }
-const single: Way[] = [
-  { name: 'floor: pg inbox', program: 'floor', mode: 'single' },
-  { name: 'convergent consumer', program: 'convergent', mode: 'single' },
-  { name: 'ordered consumer', program: 'ordered', mode: 'single' },
-  { name: 'recorder', program: 'recorder', mode: 'single' },
+const ways: Way[] = [
+  { name: 'floor: pg inbox', program: 'floor' },
+  { name: 'MikroORM inbox', program: 'orm-floor' },
+  { name: 'convergent consumer', program: 'convergent' },
+  { name: 'ordered consumer', program: 'ordered' },
+  { name: 'recorder', program: 'recorder' },
 ];
-const parallel: Way[] = [
-  { name: 'recorder, parallel', program: 'recorder', mode: 'parallel' },
-  { name: 'floor, parallel', program: 'floor', mode: 'parallel' },
-];
-const ways = [...single, ...parallel];
 
 const progress = new Progress(process.stdout);
 await using stack = new AsyncDisposableStack();
@@ -70,8 +65,8 @@ async function turn(way: Way): Promise<Sample> {
   const reports = [WARM_UP, messages.length];
   const app = await startApp(processes, { appId: APP_ID, program: way.program, databaseUrl: appUrl, reports });
   const pids: Record<string, number[]> = { app: [app.pid], postgres: [postgresPid] };
-  if (broker) Object.assign(pids, await feed(processes, broker, messages, app, way.mode));
-  const posting = broker ? undefined : post(app.port, messages, way.mode === 'single' ? 1 : 16);
+  if (broker) Object.assign(pids, await feed(processes, broker, messages, app));
+  const posting = broker ? undefined : post(app.port, messages);
   await app.answered(WARM_UP);
   const cpu = countCpu(pids);
   await app.answered(messages.length);
@@ -100,38 +95,33 @@ async function feed(
   broker: Broker,
   messages: readonly StoredMessage[],
   app: SubscriberApp,
-  concurrencyMode: Way['mode'],
 ): Promise<Record<string, number[]>> {
   await broker.purge();
   await broker.createConsumer(APP_ID);
   await broker.publish(messages);
-  const options = { appId: APP_ID, appPort: app.port, port: app.daprPort, concurrencyMode, folder };
+  const options = { appId: APP_ID, appPort: app.port, port: app.daprPort, concurrencyMode: 'single', folder } as const;
   const sidecar = await startSubscriberSidecar(processes, broker, progress, options);
   return { daprd: [sidecar.pid], nats: [broker.pid] };
 }
 
 /** Calls the subscriber as daprd does, without daprd. */
-async function post(appPort: number, messages: readonly StoredMessage[], connections: number): Promise<void> {
-  const pool = new Pool(`http://127.0.0.1:${appPort}`, { connections });
+async function post(appPort: number, messages: readonly StoredMessage[]): Promise<void> {
+  const pool = new Pool(`http://127.0.0.1:${appPort}`, { connections: 1 });
   const headers = { 'content-type': 'application/cloudevents+json', 'dapr-api-token': APP_TOKEN };
-  const waiting = messages.values();
-  const work = async () => {
-    for (const { id, envelope } of waiting) {
-      const body = JSON.stringify({
-        id,
-        specversion: '1.0',
-        type: 'com.dapr.event.sent',
-        source: APP_ID,
-        topic: TOPIC,
-        datacontenttype: 'application/octet-stream',
-        data_base64: Buffer.from(envelope).toString('base64'),
-      });
-      const answer = await pool.request({ method: 'POST', path: `/events/${TOPIC}`, headers, body });
-      const { status } = (await answer.body.json()) as { status?: string };
-      if (status !== 'SUCCESS') throw new Error(`the subscriber answered ${answer.statusCode} ${status}`);
-    }
-  };
-  await Promise.all(Array.from({ length: connections }, work));
+  for (const { id, envelope } of messages) {
+    const body = JSON.stringify({
+      id,
+      specversion: '1.0',
+      type: 'com.dapr.event.sent',
+      source: APP_ID,
+      topic: TOPIC,
+      datacontenttype: 'application/octet-stream',
+      data_base64: Buffer.from(envelope).toString('base64'),
+    });
+    const answer = await pool.request({ method: 'POST', path: `/events/${TOPIC}`, headers, body });
+    const { status } = (await answer.body.json()) as { status?: string };
+    if (status !== 'SUCCESS') throw new Error(`the subscriber answered ${answer.statusCode} ${status}`);
+  }
   await pool.close();
 }
 
