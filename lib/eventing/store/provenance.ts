@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
 /** Origin of a change: stored with each event; its trace is sent with each message. */
 export interface Provenance {
@@ -29,5 +29,7 @@ export function provenance(): Provenance {
 
 /** Returns a new, sampled trace context. https://www.w3.org/TR/trace-context/ */
 export function newTrace(): string {
-  return `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-01`;
+  // From Node's pool of random bytes: asking the operating system took a twentieth of a delivery's time.
+  const [trace, span] = [randomUUID(), randomUUID()].map((uuid) => uuid.replaceAll('-', ''));
+  return `00-${trace}-${span!.slice(16)}-01`;
 }
