@@ -2,8 +2,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 /** Confirmations that are in progress when their deliveries are acknowledged: as many, at most 256 KB each, are in memory. */
 const MOST = 100;
-/** Milliseconds in which confirmations gather: one statement for several of them costs a fraction of their own ones. */
-const GATHER_MS = 20;
 
 /**
  * Confirms messages after their deliveries are acknowledged, because daprd waits for each answer before it delivers the next message. A
@@ -14,14 +12,19 @@ export class ConfirmationQueue implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #log: { warn(fields: object, message: string): void };
   readonly #retryMs: number;
+  readonly #gatherMs: number;
   #isFailing = false;
   #turn: Promise<void> | undefined;
   #lastTurn = Number.NEGATIVE_INFINITY;
 
-  /** @param retryMs pause before a confirmation is attempted again; milliseconds */
-  constructor(log: { warn(fields: object, message: string): void }, retryMs = 1_000) {
+  /**
+   * @param options.retryMs pause before a confirmation is attempted again; milliseconds
+   * @param options.gatherMs time in which confirmations gather, because one statement for several costs a fraction of one for each
+   */
+  constructor(log: { warn(fields: object, message: string): void }, { retryMs = 1_000, gatherMs = 20 } = {}) {
     this.#log = log;
     this.#retryMs = retryMs;
+    this.#gatherMs = gatherMs;
   }
 
   /**
@@ -67,9 +70,9 @@ export class ConfirmationQueue implements AsyncDisposable {
     }
   }
 
-  /** Resolves at once if nothing was confirmed in the last moment, else with all others that arrive until then. */
+  /** Resolves `gatherMs` after the last turn: at once if that is over, otherwise together with all that arrive until then. */
   async #nextTurn(): Promise<void> {
-    await this.#pause(this.#lastTurn + GATHER_MS - performance.now());
+    await this.#pause(this.#lastTurn + this.#gatherMs - performance.now());
     this.#lastTurn = performance.now();
     this.#turn = undefined;
   }

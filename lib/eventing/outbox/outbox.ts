@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import type { Channel, Envelope } from '../cloud-event.ts';
 import { MOST_AT_ONCE, type ParkedFilter, parkedConditions } from '../operator-actions.ts';
@@ -15,16 +16,17 @@ export const markOutboxWritten = (transaction: object | undefined): void =>
 export const takeOutboxWritten = (transaction: object | undefined): boolean =>
   transaction !== undefined && writers.delete(transaction);
 
-/** Milliseconds between two wake-ups of the relay by one process. */
+/** Milliseconds between two wake-ups of the relay by one process, at least. */
 const WAKE_UP_MS = 10;
 
 /**
- * Wakes the relay: at once, or 10 ms after the last time, so that a busy process costs it no more than a hundred statements a second. Uses a
- * separate statement after the commit, because a NOTIFY inside the business transaction takes a server-wide lock at commit. A lost wake-up
- * costs one polling interval.
+ * Wakes the relay: at once, but no more than a hundred times a second. Uses a separate statement after the commit, because a NOTIFY inside
+ * the business transaction takes a server-wide lock at commit. A lost wake-up costs one polling interval.
  */
 export class RelayWakeUp {
   readonly #orm: () => MikroORM;
+  /** Runs a function without the context of a request: its timers would keep that in memory for as long as there are commits. */
+  readonly #withoutContext = AsyncLocalStorage.snapshot();
   #isPausing = false;
   #isDue = false;
 
@@ -35,19 +37,25 @@ export class RelayWakeUp {
   /** Returns immediately; never throws. */
   wake(): void {
     this.#isDue = true;
-    if (!this.#isPausing) this.#notify();
+    if (this.#isPausing) return;
+    this.#isPausing = true;
+    // By then the transaction has returned its connection to the pool. Another one would have to be opened first.
+    this.#withoutContext(() => setImmediate(() => this.#notify()).unref());
   }
 
   #notify(): void {
-    this.#isPausing = this.#isDue;
-    if (!this.#isDue) return;
     this.#isDue = false;
-    setTimeout(() => this.#notify(), WAKE_UP_MS).unref();
+    setTimeout(() => this.#endPause(), WAKE_UP_MS).unref();
     // Neither awaited nor logged when it fails, because the relay polls as well.
     void this.#orm()
       .em.getConnection()
       .execute(`select pg_notify('${WAKE_UP}', '')`)
       .catch(() => undefined);
+  }
+
+  #endPause(): void {
+    if (this.#isDue) this.#notify();
+    else this.#isPausing = false;
   }
 }
 

@@ -29,7 +29,8 @@ export function provenance(): Provenance {
 
 /** Returns a new, sampled trace context. https://www.w3.org/TR/trace-context/ */
 export function newTrace(): string {
-  // From Node's pool of random bytes: asking the operating system took a twentieth of a delivery's time.
+  // From Node's pool of random bytes: asking the operating system took 50 of a delivery's 1,300 microseconds.
   const [trace, span] = [randomUUID(), randomUUID()].map((uuid) => uuid.replaceAll('-', ''));
+  // The last 16 digits, which begin with the UUID's variant, are never all zero.
   return `00-${trace}-${span!.slice(16)}-01`;
 }

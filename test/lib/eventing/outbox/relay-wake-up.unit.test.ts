@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { jest } from '@jest/globals';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import { RelayWakeUp } from '#eventing/outbox';
@@ -11,17 +12,20 @@ beforeEach(() => {
 });
 afterEach(() => void jest.useRealTimers());
 
-test('the relay is woken at once, and by many commits at most every 10 ms', async () => {
+test('the relay is woken after a commit, and by many commits at most every 10 ms', async () => {
   const wakeUp = new RelayWakeUp(() => orm);
   wakeUp.wake();
+  await jest.advanceTimersByTimeAsync(0);
   expect(execute).toHaveBeenCalledTimes(1);
   for (let i = 0; i < 20; i++) wakeUp.wake();
+  await jest.advanceTimersByTimeAsync(9);
   expect(execute).toHaveBeenCalledTimes(1);
-  await jest.advanceTimersByTimeAsync(10);
+  await jest.advanceTimersByTimeAsync(1);
   expect(execute).toHaveBeenCalledTimes(2);
   await jest.advanceTimersByTimeAsync(100);
   expect(execute).toHaveBeenCalledTimes(2);
   wakeUp.wake();
+  await jest.advanceTimersByTimeAsync(0);
   expect(execute).toHaveBeenCalledTimes(3);
 });
 
@@ -31,5 +35,21 @@ test('a wake-up that fails is left to polling, and the next one is sent', async 
   wakeUp.wake();
   await jest.advanceTimersByTimeAsync(10);
   wakeUp.wake();
+  await jest.advanceTimersByTimeAsync(0);
   expect(execute).toHaveBeenCalledTimes(2);
+});
+
+test('a wake-up does not keep the context of the request that caused it', async () => {
+  const request = new AsyncLocalStorage<string>();
+  const contexts: (string | undefined)[] = [];
+  execute.mockImplementation(async () => void contexts.push(request.getStore()));
+  const wakeUp = new RelayWakeUp(() => orm);
+  request.run('a request', () => {
+    wakeUp.wake();
+    wakeUp.wake();
+  });
+  await jest.advanceTimersByTimeAsync(10);
+  request.run('another request', () => wakeUp.wake());
+  await jest.advanceTimersByTimeAsync(10);
+  expect(contexts).toEqual([undefined, undefined]);
 });
