@@ -39,8 +39,6 @@ export interface SubscriberOptions {
   readonly appPort: number;
   /** daprd's port. */
   readonly port: number;
-  /** JetStream's setting: `parallel` acknowledges before the handler has finished. */
-  readonly concurrencyMode: 'single' | 'parallel';
   /** A folder for the sidecar's resources. */
   readonly folder: string;
 }
@@ -73,13 +71,13 @@ export async function startSubscriberSidecar(
 }
 
 /** Writes the Component and the Subscription of components/, for another app. @returns their folder */
-async function writeResources({ appId, concurrencyMode, folder }: SubscriberOptions): Promise<string> {
-  const target = join(folder, `resources-${appId}-${concurrencyMode}`);
+async function writeResources({ appId, folder }: SubscriberOptions): Promise<string> {
+  const target = join(folder, `resources-${appId}`);
   await mkdir(target, { recursive: true });
   const component = await documentOf(join(jetstreamComponents, 'workers.yaml'), `workers-${TOPIC}`);
-  const changed: Record<string, string> = { concurrencyMode, subscriptionScopes: `${appId}=${TOPIC}` };
+  const scopes = `${appId}=${TOPIC}`;
   component.scopes = [appId];
-  for (const entry of component.spec.metadata) if (changed[entry.name]) entry.value = changed[entry.name];
+  for (const entry of component.spec.metadata) if (entry.name === 'subscriptionScopes') entry.value = scopes;
   const subscription = await documentOf(join(components, 'subscriptions.yaml'), `publish-recorder-${TOPIC}`);
   subscription.scopes = [appId];
   // JSON is YAML.

@@ -141,7 +141,9 @@ const commands: Record<string, (print: Print, options: Options) => Promise<void>
   },
   async events(print) {
     await using target = await openDemoTarget((await current()).shell, NAMESPACE);
-    print(`${await sendEvents(target, 1_000)} events recorded. The log of publish-recorder shows their confirmation.`);
+    print(
+      `${await sendEvents(target, 1_000)} events recorded. The trace of each shows when it was published: see "One event" in docs/operate.md.`,
+    );
   },
   async story(print) {
     await using target = await openDemoTarget((await current()).shell, NAMESPACE);

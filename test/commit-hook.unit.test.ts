@@ -29,14 +29,20 @@ test('the commit hook refuses a longer subject and names the remedy', async () =
 
 test('the commit hook refuses a staged file that is not formatted', async () => {
   await using folder = await temporaryFolder();
-  const git = (...args: string[]) => spawnSync('git', args, { cwd: folder.path, encoding: 'utf8' });
+  // Within another hook, git's variables name the repository of the developer.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')));
+  const options = { cwd: folder.path, env, encoding: 'utf8' } as const;
+  const git = (...args: string[]) => spawnSync('git', args, options);
   git('init', '--quiet');
   for (const name of ['biome.json', 'node_modules']) symlinkSync(join(root, name), join(folder.path, name));
   const stage = (code: string) => {
     writeFileSync(join(folder.path, 'staged.ts'), code);
     git('add', 'staged.ts');
-    return spawnSync(join(root, '.githooks/pre-commit'), [], { cwd: folder.path, encoding: 'utf8' });
+    return spawnSync(join(root, '.githooks/pre-commit'), [], options);
   };
-  expect(stage('export const a   = 1')).toMatchObject({ status: 1, stderr: expect.stringContaining('npm run format') });
+  expect(stage('export const a   = 1')).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('Formatter would have printed'),
+  });
   expect(stage('export const a = 1;\n')).toMatchObject({ status: 0 });
 });

@@ -14,7 +14,7 @@ export interface RequestState {
 /** Logged at debug level: probes and sidecars request these every few seconds, and would hide other lines. */
 const QUIET = new Set(['/healthz', '/readyz', '/dapr/config', '/dapr/subscribe']);
 
-/** Answered deliveries are as well: there are as many as events. One that could not be recorded is logged as a warning by its route. */
+/** Deliveries are logged at debug level too, whatever the answer: there are as many as events. Their route logs what went wrong. */
 const isQuiet = ({ path, status }: Context): boolean =>
   QUIET.has(path) || (status === 200 && path.startsWith('/events/'));
 
