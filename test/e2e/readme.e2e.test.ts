@@ -8,7 +8,7 @@ import { playStory } from '../../local/story.ts';
 import type { Running } from '../../local/supervisor/running.ts';
 import { workers } from '../../services/workers/workers.ts';
 import { eventually } from '../support/eventually.ts';
-import { logOf, startStack } from '../support/stack.ts';
+import { logOf, startStackWith } from '../support/stack.ts';
 import { countUnacknowledged, messagesOf } from './broker.ts';
 import { expectInvariants } from './invariants.ts';
 import { startWriteLog } from './write-log.ts';
@@ -73,7 +73,7 @@ const story = {
 };
 
 test('two replicas of every process double no event and no effect, and each replica works', async () => {
-  await using stack = await startStack('--replicas', '2');
+  await using stack = await startStackWith({ env: { LOG_LEVEL: 'debug' } }, '--replicas', '2');
   const running = await stack.running();
   const { processes } = running;
   expect(Object.keys(processes)).toEqual(
@@ -135,7 +135,7 @@ test('two replicas of every process double no event and no effect, and each repl
     expect(await externalMessages(running, topic)).toEqual(events.map(({ id }) => ({ id, messages: 1 })));
   }
 
-  // A subscriber's log has a line for each delivery.
+  // At this level a subscriber's log has a line for each delivery.
   const subscribers = [...Object.keys(workers), 'family-account'].flatMap((name) => [name, `${name}-2`]);
   for (const name of subscribers) {
     const delivered = /"method":"POST","route":"\/events\/[\w-]+","status":200/.test(await logOf(stack, name));
