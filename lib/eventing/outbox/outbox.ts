@@ -39,8 +39,7 @@ export class RelayWakeUp {
     this.#isDue = true;
     if (this.#isPausing) return;
     this.#isPausing = true;
-    // By then the transaction has returned its connection to the pool. Another one would have to be opened first.
-    this.#withoutContext(() => setImmediate(() => this.#notify()).unref());
+    this.#withoutContext(() => this.#notify());
   }
 
   #notify(): void {

@@ -19,7 +19,7 @@ test('a commit with an event wakes the relay, on the connection of the transacti
     await new Promise(setImmediate);
     const woken = once(relay, 'notification');
     await orm.em.fork().persist(Lamp.install('hall')).flush();
-    // A second commit could come before the connection of the wake-up is back.
+    // Of one commit only: the next could begin before the connection of the wake-up is back.
     await woken;
     const rows = await database.sql('select pid from pg_stat_activity where application_name = $1', [name]);
     expect(rows).toHaveLength(1);
